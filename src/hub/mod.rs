@@ -1,0 +1,1 @@
+//! Who is connected, and what goes to whom. Never awaits a client.

@@ -1,0 +1,3 @@
+//! The `pushgate` command.
+
+fn main() {}

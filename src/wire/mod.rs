@@ -1,0 +1,1 @@
+//! Bytes and values: frames, datagrams, the seal, the reasons. No I/O, no clock.
