@@ -17,6 +17,10 @@ pub mod cli;
 /// The locks and atomics of the code that is model-checked: `std`'s here, and a scheduler's in `tests/interleavings.rs`, which compiles
 /// the same source files under another `crate::sync`.
 pub(crate) mod sync {
-    #[allow(unused_imports, reason = "the model checker's twin of this module offers the same names")]
-    pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
+    pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
+
+    /// Locks, also after a panic of an earlier holder: one bug must not stop everyone who meets that lock.
+    pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -1,1 +1,210 @@
-//! Who is connected, and what goes to whom. Never awaits a client.
+//! Who is connected, and what goes to whom. Synchronous: nothing here waits for a client, and no clock is read here.
+//!
+//! There are no queues for clients. An accepted push is one immutable [`message`], appended under the log's lock to the [`lane`]s that it
+//! addresses: one for all, one for each user, one for each group. A [`session`] holds a handle to each of its lanes and one integer, its
+//! position. To [`pump`] it is to take, under its own lock, what its lanes hold after that position, in order, and to write it at once. A
+//! [`walk`] pumps the members of the lanes that a message was appended to; a session whose sink would block is listed as *behind* in its
+//! lanes and is served by its own task from then on. A message is dropped when a walk that came later than it has been everywhere and nobody
+//! who is behind stands before it.
+//!
+//! - Lock order: session, then log, then lane. A shard of the registry is let go before any other lock is asked for.
+//! - No system call under the log's lock or a lane's; the only one under a session's is a write that does not wait.
+//! - Members join, leave, attach and detach under the log's lock, where the head stands still: a handle's `from` is exact.
+//! - Nothing here spawns but [`job`], and it does so through the ledger.
+
+pub(crate) mod message;
+mod slots;
+pub(crate) mod lane;
+mod log;
+pub mod session;
+mod registry;
+pub mod pump;
+pub mod walk;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::metrics::{Metrics, Outcome};
+use crate::sync::atomic::AtomicU64;
+use crate::wire::frame::{GatewayFrame, Scope};
+use crate::wire::reason::{CloseCode, CloseReason};
+use log::Log;
+use registry::Registry;
+use session::{Inner, Session};
+
+pub use log::{Appended, Push, Refused, Target};
+pub use registry::{Attach, AttachError};
+pub use session::{Sink, Wants};
+
+/// The bounds of the hub.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Sessions of one user.
+    pub max_devices: usize,
+    /// Groups of one session.
+    pub max_groups: usize,
+    /// How far one client may be behind in the log: messages,
+    pub queue_messages: u64,
+    /// bytes of frames,
+    pub queue_bytes: u64,
+    /// and the age of the oldest.
+    pub queue_age: Duration,
+    /// Bytes of messages held for clients that are behind, together.
+    pub memory_budget: u64,
+    /// Over which time clients that are cut together are told to come back.
+    pub retry_spread: Duration,
+    /// The largest frame that a client is sent, told in WELCOME.
+    pub max_frame: u32,
+}
+
+/// The least that a client is asked to wait before it comes back, in milliseconds.
+const RETRY_MIN_MS: u32 = 500;
+
+/// Why a session ends, and what its client is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing<'a> {
+    /// The cause.
+    pub reason: CloseReason,
+    /// When to come back, for a cause with a code.
+    pub retry_after_ms: u32,
+    /// A text for people, for a cause with a code; at most 255 bytes.
+    pub text: &'a str,
+}
+
+impl<'a> Closing<'a> {
+    /// A cause that the client is told.
+    pub const fn code(code: CloseCode, retry_after_ms: u32, text: &'a str) -> Self {
+        Self { reason: CloseReason::Code(code), retry_after_ms, text }
+    }
+
+    /// A cause that nobody is there to be told.
+    pub const fn silent(reason: CloseReason) -> Self {
+        Self { reason, retry_after_ms: 0, text: "" }
+    }
+}
+
+/// The registry, the log, and what they are bounded by.
+pub struct Hub {
+    options: Options,
+    metrics: Arc<Metrics>,
+    log: Log,
+    registry: Registry,
+    next_session: AtomicU64,
+    /// The moment from which ticks count.
+    started: Instant,
+    /// Told in WELCOME; another one at every start.
+    epoch: u64,
+}
+
+impl Hub {
+    /// An empty hub. `epoch` is any number but 0.
+    pub fn new(options: Options, metrics: Arc<Metrics>, epoch: u64, now: Instant) -> Self {
+        Self {
+            options,
+            metrics,
+            log: Log::new(),
+            registry: Registry::new(),
+            next_session: AtomicU64::new(1),
+            started: now,
+            epoch,
+        }
+    }
+
+    /// The bounds that the hub was made with.
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What the hub counts in.
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Sessions that are attached.
+    pub fn sessions(&self) -> usize {
+        self.registry.all.lock().members.len()
+    }
+
+    /// Sessions for which something waits.
+    pub fn sessions_behind(&self) -> usize {
+        self.registry.all.lock().behind_len()
+    }
+
+    /// Users and groups that have a lane.
+    pub fn lanes(&self) -> usize {
+        self.registry.lanes()
+    }
+
+    /// Messages and bytes that the log holds.
+    pub fn held(&self) -> (u64, u64) {
+        (self.log.totals.messages(), self.log.totals.bytes())
+    }
+
+    /// Deliveries that wait for clients which are behind, counted now.
+    pub fn deliveries_waiting(&self) -> u64 {
+        let behind: Vec<_> = self.registry.all.lock().all_behind().cloned().collect();
+        behind.iter().map(|session| self.ahead(&session.lock())).sum()
+    }
+
+    /// Ends a session: it is detached at once, the CLOSE (if there is one) goes behind what was begun, and its task is woken.
+    /// False when it had a cause to end already.
+    pub fn close<S: ?Sized>(&self, session: &Session<S>, closing: Closing<'_>) -> bool {
+        self.close_locked(session, &mut session.lock(), closing)
+    }
+
+    fn close_locked<S: ?Sized>(
+        &self,
+        session: &Session<S>,
+        inner: &mut Inner,
+        closing: Closing<'_>,
+    ) -> bool {
+        if inner.closing.is_some() {
+            return false;
+        }
+        let Closing { reason, retry_after_ms, text } = closing;
+        let outcome = match reason {
+            CloseReason::Code(CloseCode::Slow) => Outcome::Slow,
+            _ => Outcome::Closed,
+        };
+        inner.closing = Some(reason);
+        if inner.is_attached() {
+            self.leave_all(session.id(), inner, outcome);
+        }
+        if let CloseReason::Code(code) = reason {
+            inner.control.push(&GatewayFrame::Close { code, retry_after_ms, reason: text });
+        } else {
+            // The peer is gone, or said BYE: there is nobody to finish for.
+            inner.unsent = None;
+            inner.control.clear();
+        }
+        inner.wake();
+        true
+    }
+
+    fn slow<'a>(&self, text: &'a str) -> Closing<'a> {
+        Closing::code(CloseCode::Slow, self.retry_after_ms(), text)
+    }
+
+    /// When to come back, differently for each client: those that are cut together shall not return together.
+    pub fn retry_after_ms(&self) -> u32 {
+        let spread = u32::try_from(self.options.retry_spread.as_millis()).unwrap_or(u32::MAX / 2);
+        RETRY_MIN_MS.saturating_add(rand::random_range(0..=spread))
+    }
+
+    /// Whole seconds since the hub began: precise enough for heartbeats, of which the shortest is 5 s.
+    pub(crate) fn tick(&self, now: Instant) -> u32 {
+        let seconds = now.saturating_duration_since(self.started).as_secs();
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
+    /// How many sessions `target` has.
+    pub fn presence(&self, target: Target<'_>) -> usize {
+        let lane = match target {
+            Target::All => return self.sessions(),
+            Target::User(name) => self.registry.find(Scope::User, name),
+            Target::Group(name) => self.registry.find(Scope::Group, name),
+        };
+        lane.map_or(0, |lane| lane.lock().members.len())
+    }
+}

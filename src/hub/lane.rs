@@ -1,0 +1,219 @@
+//! One target's part of the log: its messages in order, its members, and those of them that are behind.
+//!
+//! A lane never touches a session: it holds handles to them, and what a session must know of itself under the lane's lock (where it stands
+//! when it is behind) is written here by whoever holds that session's lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::message::Message;
+use super::session::Session;
+use super::slots::Slots;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wire::frame::Scope;
+
+/// All, one user, or one group.
+pub(crate) struct Lane {
+    /// What the lane is for.
+    pub(crate) scope: Scope,
+    /// The user's or the group's name; empty for all.
+    pub(crate) name: Arc<str>,
+    /// The place of the newest message. A session that stands there or later passes this lane by without its lock.
+    last: AtomicU64,
+    /// Held for a few lines, never over a system call.
+    state: Mutex<State>,
+}
+
+/// What stands under a lane's lock.
+pub(crate) struct State {
+    entries: VecDeque<Entry>,
+    /// Bytes of all frames ever appended here; with an entry's `bytes_before` it gives the bytes behind a place without a walk.
+    bytes: u64,
+    /// Every member has passed this place, is in `behind`, or was never owed anything before it.
+    walked: u64,
+    /// Who sits in this lane. Slots never move, so that a walk can go on from a slot number.
+    pub(crate) members: Slots<Arc<Session>>,
+    /// Position and id of each member that is behind, with its slot: the first is the one for which the most is kept.
+    behind: BTreeMap<(u64, u64), u32>,
+    /// How many members are behind by half of a bound.
+    pub(crate) half_behind: u32,
+}
+
+struct Entry {
+    seq: u64,
+    bytes_before: u64,
+    /// Under which of the message's targets this lane stands.
+    index: u16,
+    message: Arc<Message>,
+}
+
+/// A message on its way to one session.
+#[derive(Clone)]
+pub(crate) struct Taken {
+    pub(crate) index: u16,
+    pub(crate) message: Arc<Message>,
+}
+
+/// How far behind a place is, in one lane or over several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lag {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// Acceptance of the oldest message that is still ahead.
+    pub(crate) oldest: Option<Instant>,
+}
+
+impl Lag {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.oldest = match (self.oldest, other.oldest) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(scope: Scope, name: Arc<str>) -> Self {
+        let state = State {
+            entries: VecDeque::new(),
+            bytes: 0,
+            walked: 0,
+            members: Slots::new(),
+            behind: BTreeMap::new(),
+            half_behind: 0,
+        };
+        Self { scope, name, last: AtomicU64::new(0), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Whether the lane may hold something after `place`. Exact for every place up to a head that was read before.
+    pub(crate) fn has_after(&self, place: u64) -> bool {
+        self.last.load(Ordering::Acquire) > place
+    }
+
+    /// Appends, under the log's lock: places rise.
+    pub(crate) fn append(&self, index: u16, message: &Arc<Message>) {
+        let mut state = self.lock();
+        let entry = Entry {
+            seq: message.seq,
+            bytes_before: state.bytes,
+            index,
+            message: Arc::clone(message),
+        };
+        state.bytes += message.frame_len(index) as u64;
+        state.entries.push_back(entry);
+        self.last.store(message.seq, Ordering::Release);
+    }
+
+    /// Copies up to `max` messages in (`after`, `head`] to `out`; false when there are more.
+    pub(crate) fn take(&self, after: u64, head: u64, max: usize, out: &mut Vec<Taken>) -> bool {
+        let state = self.lock();
+        let first = state.first_after(after);
+        let mut rest = state.entries.range(first..).take_while(|entry| entry.seq <= head);
+        for entry in rest.by_ref().take(max) {
+            out.push(Taken { index: entry.index, message: Arc::clone(&entry.message) });
+        }
+        rest.next().is_none()
+    }
+
+    /// How far `place` is behind the end of this lane.
+    pub(crate) fn lag(&self, place: u64) -> Lag {
+        if !self.has_after(place) {
+            return Lag::default();
+        }
+        let state = self.lock();
+        let first = state.first_after(place);
+        state.entries.get(first).map_or_else(Lag::default, |entry| Lag {
+            messages: (state.entries.len() - first) as u64,
+            bytes: state.bytes - entry.bytes_before,
+            oldest: Some(entry.message.accepted),
+        })
+    }
+
+    /// A walk for the message at `seq` has been to every member.
+    pub(crate) fn complete(&self, seq: u64) {
+        let mut state = self.lock();
+        state.walked = state.walked.max(seq);
+        state.trim();
+    }
+
+    /// Moves a member's place among those behind, or takes it in or out (`None`: it is level).
+    pub(crate) fn note_behind(&self, id: u64, slot: u32, old: Option<u64>, new: Option<u64>) {
+        if old == new {
+            return;
+        }
+        let mut state = self.lock();
+        if let Some(position) = old {
+            state.behind.remove(&(position, id));
+        }
+        if let Some(position) = new {
+            state.behind.insert((position, id), slot);
+        }
+        state.trim();
+    }
+}
+
+impl State {
+    fn first_after(&self, place: u64) -> usize {
+        // Most often one message is asked for, and it is the newest.
+        match self.entries.back() {
+            Some(last) if last.seq <= place => self.entries.len(),
+            _ => self.entries.partition_point(|entry| entry.seq <= place),
+        }
+    }
+
+    /// Drops what every member has passed.
+    fn trim(&mut self) {
+        let floor = match self.behind.first_key_value() {
+            Some(((position, _), _)) => self.walked.min(*position),
+            None => self.walked,
+        };
+        while self.entries.front().is_some_and(|entry| entry.seq <= floor) {
+            self.entries.pop_front();
+        }
+        // A user's lane is idle for most of its life: its buffer goes back.
+        if self.entries.is_empty() && self.entries.capacity() > 0 && self.members.len() <= 8 {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// The last member is gone: nobody is owed anything.
+    pub(crate) fn clear(&mut self) {
+        self.entries = VecDeque::new();
+    }
+
+    /// The slot of the member for which this lane keeps the most, and its id.
+    pub(crate) fn furthest_behind(&self) -> Option<(u32, u64)> {
+        self.behind.first_key_value().map(|((_, id), slot)| (*slot, *id))
+    }
+
+    /// Everybody who is behind in this lane.
+    pub(crate) fn all_behind(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.behind.iter().filter_map(|((_, id), slot)| {
+            self.members.at(*slot).filter(|session| session.id() == *id)
+        })
+    }
+
+    pub(crate) fn behind_len(&self) -> usize {
+        self.behind.len()
+    }
+
+    /// Messages that the lane holds.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether so many are behind by half a bound that the sender, not the clients, is at fault: more than a quarter and more than 8.
+    pub(crate) fn is_congested(&self) -> bool {
+        let half_behind = self.half_behind as usize;
+        half_behind > 8 && half_behind > self.members.len() / 4
+    }
+}

@@ -1,0 +1,155 @@
+//! The one order of everything: a message takes its place, goes to its lanes, and only then the head moves.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Hub;
+use super::lane::Lane;
+use super::message::{Draft, Message, Totals};
+use super::session::Session;
+use super::walk::Walk;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wire::frame::Scope;
+
+/// The head, and the lock under which it moves and lanes get and lose members.
+pub(super) struct Log {
+    /// The place of the newest message, published when it stands in all its lanes.
+    head: AtomicU64,
+    append: Mutex<()>,
+    pub(super) totals: Arc<Totals>,
+}
+
+/// Holding it, the head stands still.
+pub(super) type Still<'a> = MutexGuard<'a, ()>;
+
+impl Log {
+    pub(super) fn new() -> Self {
+        Self { head: AtomicU64::new(0), append: Mutex::new(()), totals: Arc::default() }
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    pub(super) fn still(&self) -> Still<'_> {
+        lock(&self.append)
+    }
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target<'a> {
+    /// Every session.
+    All,
+    /// The sessions of a user.
+    User(&'a str),
+    /// The members of a group.
+    Group(&'a str),
+}
+
+impl<'a> Target<'a> {
+    const fn key(self) -> (Scope, &'a str) {
+        match self {
+            Self::All => (Scope::All, ""),
+            Self::User(name) => (Scope::User, name),
+            Self::Group(name) => (Scope::Group, name),
+        }
+    }
+}
+
+/// What is to be appended. Names are valid, targets at most 65,535.
+#[derive(Clone, Copy, Debug)]
+pub struct Push<'a> {
+    /// Whom it is for; a session receives it under the first that it matches.
+    pub targets: &'a [Target<'a>],
+    /// Who does not receive it all the same.
+    pub exceptions: &'a [Target<'a>],
+    /// The bytes to deliver.
+    pub payload: &'a [u8],
+}
+
+/// A message that has its place, on its way.
+pub enum Appended {
+    /// None of the targets has a session.
+    Nobody,
+    /// To be walked to its end.
+    Walk(Walk),
+}
+
+/// Why nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A large part of a target's members is behind.
+    #[error("a large part of a target's members is behind")]
+    Congested,
+    /// What waits for walks fills the memory budget.
+    #[error("messages that are on their way fill the memory budget")]
+    Budget,
+}
+
+impl Hub {
+    /// Gives `push` its place in the log. The walk that it returns owes every member of the targets a visit.
+    ///
+    /// # Errors
+    /// When the sender is too fast: nothing was done.
+    pub fn append(&self, push: &Push<'_>, now: Instant) -> Result<Appended, Refused> {
+        let keys: Vec<_> = push.targets.iter().map(|target| target.key()).collect();
+        let draft = Draft::new(&keys, push.payload);
+        let weight = draft.weight();
+        self.make_room(weight)?;
+
+        let still = self.log.still();
+        let mut lanes: Vec<(u16, Arc<Lane>)> = Vec::with_capacity(keys.len());
+        for (index, (scope, name)) in (0..).zip(&keys) {
+            let Some(lane) = self.registry.find(*scope, name) else { continue };
+            // A target named twice counts once; under the log's lock a lane's newest place is not yet this message's.
+            if keys.len() > 1 && lanes.iter().any(|(_, other)| Arc::ptr_eq(other, &lane)) {
+                continue;
+            }
+            let state = lane.lock();
+            if state.is_congested() {
+                return Err(Refused::Congested);
+            }
+            let is_empty = state.members.is_empty();
+            drop(state);
+            if !is_empty {
+                lanes.push((index, lane));
+            }
+        }
+        if lanes.is_empty() {
+            return Ok(Appended::Nobody);
+        }
+        let exceptions = push.exceptions.iter().map(|target| target.key());
+        let exceptions = exceptions.filter_map(|(scope, name)| self.registry.find(scope, name));
+        let exceptions: Box<[_]> = exceptions.collect();
+        let seq = self.log.head() + 1;
+        let totals = Arc::clone(&self.log.totals);
+        let message = Arc::new(Message::new(seq, now, draft, exceptions, totals));
+        for (index, lane) in &lanes {
+            lane.append(*index, &message);
+        }
+        self.log.head.store(seq, Ordering::Release);
+        drop(still);
+        Ok(Appended::Walk(Walk::new(message, lanes)))
+    }
+
+    /// Keeps the log inside the memory budget: who is furthest behind goes first.
+    fn make_room(&self, weight: u64) -> Result<(), Refused> {
+        while self.log.totals.bytes() + weight > self.options.memory_budget {
+            let victim = {
+                let all = self.registry.all.lock();
+                all.furthest_behind().and_then(|(slot, id)| {
+                    all.members.at(slot).filter(|session| session.id() == id).cloned()
+                })
+            };
+            let Some(victim) = victim else { return Err(Refused::Budget) };
+            let victim: &Session = &victim;
+            if !self.close(victim, self.slow("slow consumer: furthest behind at the budget")) {
+                // Somebody else closes it at this moment, and its share is not back yet.
+                return Err(Refused::Budget);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! One attached client: a position in the log, the lanes it reads, and a sink.
+//!
+//! ```text
+//!            pump: everything taken                pump: would block
+//!   level ───────────────────────────► level ─────────────────────────► behind ──► (its task waits for writable)
+//!     ▲                                                                   │ │
+//!     └────────────── the task's pump reaches the head ───────────────────┘ │
+//!   level, behind ── a cause to end ──► closing: detached from every lane ◄─┘ over a bound
+//! ```
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::lane::{Lag, Lane, Taken};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wire::frame::GatewayFrame;
+use crate::wire::reason::CloseReason;
+
+/// Where a session's bytes go. The hub keeps what was taken in part, and never calls it from two threads at once.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes as many bytes as it can without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it can take none now; anything else ends the session.
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// A session: what the registry, the lanes and the client's own task share.
+pub struct Session<S: ?Sized = dyn Sink> {
+    id: u64,
+    device: Box<str>,
+    heartbeat_s: u16,
+    /// The slot in the lane of all. Read and written under the log's lock: a takeover frees it without this session's lock.
+    pub(super) all_slot: AtomicU32,
+    /// When the last whole frame came in, in the hub's ticks.
+    pub(super) received: AtomicU32,
+    /// Held while a pump writes; the socket does not block. Taken before the log's lock, never after.
+    inner: Mutex<Inner>,
+    sink: S,
+}
+
+/// What stands under the session's lock.
+#[derive(Default)]
+pub(super) struct Inner {
+    /// Everything up to here that addresses the session has been handed to the sink (but for `unsent`).
+    pub(super) position: u64,
+    /// All, the user, the groups; empty once it is detached.
+    pub(super) handles: Vec<Handle>,
+    /// The rest of the message at `position` that the sink took in part.
+    pub(super) unsent: Option<Unsent>,
+    /// Answers, which go between messages.
+    pub(super) control: Control,
+    /// The place under which the lanes list the session as behind. While it is one of those, only its own task writes.
+    pub(super) behind_at: Option<u64>,
+    /// Behind by half of a bound, and counted so in its lanes.
+    pub(super) half_behind: bool,
+    /// Why it ends. Set once.
+    pub(super) closing: Option<CloseReason>,
+    /// When something was last written, in the hub's ticks.
+    pub(super) sent: u32,
+    waker: Option<Waker>,
+}
+
+/// Membership of one lane.
+pub(super) struct Handle {
+    pub(super) lane: Arc<Lane>,
+    /// The head at the join: only later messages count.
+    pub(super) from: u64,
+    pub(super) slot: u32,
+}
+
+pub(super) struct Unsent {
+    pub(super) taken: Taken,
+    pub(super) offset: usize,
+}
+
+/// Encoded answers, allocated when used.
+#[derive(Default)]
+pub(super) struct Control {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Control {
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    pub(super) fn push(&mut self, frame: &GatewayFrame<'_>) {
+        frame.encode(&mut self.bytes);
+    }
+
+    pub(super) fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.written == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Inner {
+    /// Nothing waits here beside what the lanes hold.
+    pub(super) fn is_idle(&self) -> bool {
+        self.unsent.is_none() && self.control.rest().is_empty()
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        !self.handles.is_empty()
+    }
+
+    /// The handle of `lane`, if the session is in it.
+    pub(super) fn handle(&self, lane: &Arc<Lane>) -> Option<&Handle> {
+        self.handles.iter().find(|handle| Arc::ptr_eq(&handle.lane, lane))
+    }
+
+    /// The place after which messages of a lane count.
+    pub(super) fn after(&self, handle: &Handle) -> u64 {
+        self.position.max(handle.from)
+    }
+
+    /// Whether an exception of the message at `seq` is about this session.
+    pub(super) fn is_excepted(&self, exceptions: &[Arc<Lane>], seq: u64) -> bool {
+        exceptions.iter().any(|lane| self.handle(lane).is_some_and(|handle| handle.from < seq))
+    }
+
+    /// How far behind the session is, over its lanes.
+    pub(super) fn lag(&self) -> Lag {
+        let mut lag = Lag::default();
+        for handle in &self.handles {
+            lag.add(handle.lane.lag(self.after(handle)));
+        }
+        if let Some(unsent) = &self.unsent {
+            lag.add(Lag {
+                messages: 1,
+                bytes: (unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset) as u64,
+                oldest: Some(unsent.taken.message.accepted),
+            });
+        }
+        lag
+    }
+
+    /// Wakes the client's own task.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl<S> Session<S> {
+    pub(super) fn new(id: u64, device: &str, heartbeat_s: u16, sink: S) -> Self {
+        Self {
+            id,
+            device: device.into(),
+            heartbeat_s,
+            all_slot: AtomicU32::new(0),
+            received: AtomicU32::new(0),
+            inner: Mutex::new(Inner::default()),
+            sink,
+        }
+    }
+
+    pub(super) fn into_sink(self) -> S {
+        self.sink
+    }
+}
+
+impl<S: ?Sized> Session<S> {
+    /// Unique in this process, and higher than that of every session attached before: the generation of a takeover.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The device's name; may be empty.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The heartbeat interval agreed on, in seconds.
+    pub const fn heartbeat_s(&self) -> u16 {
+        self.heartbeat_s
+    }
+
+    /// The sink, for the task that reads from the same socket.
+    pub const fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    /// Leaves the waker of the client's own task, and tells what that task has to wait for.
+    pub fn poll_wants(&self, waker: &Waker) -> Wants {
+        let mut inner = self.lock();
+        if !inner.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            inner.waker = Some(waker.clone());
+        }
+        Wants {
+            closing: inner.closing,
+            writable: inner.behind_at.is_some() || (inner.closing.is_some() && !inner.is_idle()),
+            readable: inner.control.rest().len() < CONTROL_FULL,
+        }
+    }
+
+    /// The slot in the lane of all.
+    pub(super) fn all_slot(&self) -> u32 {
+        self.all_slot.load(Ordering::Relaxed)
+    }
+}
+
+/// What a client's task has to wait for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wants {
+    /// The cause to end, once there is one.
+    pub closing: Option<CloseReason>,
+    /// Something waits for the socket.
+    pub writable: bool,
+    /// The client reads its answers, so it may ask for more.
+    pub readable: bool,
+}
+
+/// Bytes of unread answers from which on the gateway does not read from a client: a few hundred short answers.
+pub(super) const CONTROL_FULL: usize = 4 * 1024;
+
+/// Bytes of answers that services may cause (JOINED, LEFT) before a client that reads none of them is closed as slow.
+pub(super) const CONTROL_MAX: usize = 64 * 1024;

@@ -1,0 +1,57 @@
+//! What time alone brings about: heartbeats, and the age of what waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::pump::{By, Pump};
+use super::session::{Session, Sink};
+use super::{Closing, Hub};
+use crate::wire::frame::GatewayFrame;
+use crate::wire::reason::CloseCode;
+
+/// One round over everybody, in steps, so that the caller can yield. A round a second is meant.
+#[derive(Default)]
+pub struct Sweep {
+    slot: u32,
+    members: Vec<Arc<Session>>,
+}
+
+impl Sweep {
+    /// Looks at up to `max` sessions; true at the end of the round.
+    pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
+        let next = hub.registry.all.lock().members.batch(self.slot, max, &mut self.members);
+        for session in self.members.drain(..) {
+            hub.check_heartbeat(&*session, cx);
+        }
+        self.slot = next.unwrap_or(0);
+        next.is_none()
+    }
+}
+
+impl Hub {
+    /// Closes who has been silent for 2.5 intervals, sends PING where nothing was sent for one, and closes who is over a bound.
+    fn check_heartbeat<S: Sink + ?Sized>(&self, session: &Session<S>, cx: &mut Pump) {
+        let now = self.tick(cx.now);
+        let interval = u32::from(session.heartbeat_s());
+        let silent = now.saturating_sub(session.received.load(Ordering::Relaxed));
+        let mut inner = session.lock();
+        // In whole ticks: more than 2.5 intervals, never less.
+        if silent > interval * 5 / 2 {
+            let retry = self.retry_after_ms();
+            let closing = Closing::code(CloseCode::Heartbeat, retry, "heartbeat missed");
+            self.close_locked(session, &mut inner, closing);
+        } else if self.check_bounds(session, &mut inner, cx.now)
+            && now.saturating_sub(inner.sent) >= interval
+            && inner.is_idle()
+            && inner.closing.is_none()
+        {
+            inner.control.push(&GatewayFrame::Ping(&[]));
+            self.pump_locked(session, &mut inner, By::Other, cx);
+        }
+    }
+
+    /// Notes that a whole frame came in from the client.
+    pub fn note_received<S: ?Sized>(&self, session: &Session<S>, cx: &Pump) {
+        session.received.store(self.tick(cx.now), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,96 @@
+//! The visit that a message owes to every member of its lanes, in steps of a size that the caller chooses.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::Hub;
+use super::lane::Lane;
+use super::message::Message;
+use super::pump::{By, Pump};
+use super::session::Session;
+use crate::wire::reply::Counts;
+
+/// A message on its way through its lanes. Dropped early, it lets go of what its lanes hold for it.
+pub struct Walk {
+    message: Arc<Message>,
+    lanes: Vec<(u16, Arc<Lane>)>,
+    /// The lane that is being walked, and the slot to go on from.
+    at: usize,
+    slot: u32,
+    counts: Counts,
+    /// With several lanes, the sessions that were met: each counts once.
+    met: HashSet<u64>,
+    members: Vec<Arc<Session>>,
+}
+
+impl Walk {
+    pub(super) fn new(message: Arc<Message>, lanes: Vec<(u16, Arc<Lane>)>) -> Self {
+        let (met, members) = (HashSet::new(), Vec::new());
+        Self { message, lanes, at: 0, slot: 0, counts: Counts::default(), met, members }
+    }
+
+    /// Members of all lanes together, at this moment: how long the walk will be.
+    pub fn size(&self) -> usize {
+        self.lanes.iter().map(|(_, lane)| lane.lock().members.len()).sum()
+    }
+
+    /// What the walk has met so far.
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Visits up to `max` members; true when all have been visited.
+    pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
+        let Some((_, lane)) = self.lanes.get(self.at) else { return true };
+        let lane = Arc::clone(lane);
+        let mut members = std::mem::take(&mut self.members);
+        let next = lane.lock().members.batch(self.slot, max, &mut members);
+        for session in members.drain(..) {
+            self.visit(hub, &lane, &session, cx);
+        }
+        self.members = members;
+        match next {
+            Some(slot) => self.slot = slot,
+            None => {
+                lane.complete(self.message.seq);
+                (self.at, self.slot) = (self.at + 1, 0);
+            }
+        }
+        self.at == self.lanes.len()
+    }
+
+    /// Walks to the end at once: for a push to few.
+    pub fn finish(&mut self, hub: &Hub, cx: &mut Pump) -> Counts {
+        while !self.step(hub, 128, cx) {}
+        self.counts
+    }
+
+    fn visit(&mut self, hub: &Hub, lane: &Arc<Lane>, session: &Arc<Session>, cx: &mut Pump) {
+        let seq = self.message.seq;
+        let mut inner = session.lock();
+        let is_addressed = inner.handle(lane).is_some_and(|handle| handle.from < seq)
+            && !inner.is_excepted(self.message.exceptions(), seq);
+        if !is_addressed || (self.lanes.len() > 1 && !self.met.insert(session.id())) {
+            return;
+        }
+        self.counts.matched += 1;
+        hub.pump_locked(session, &mut inner, By::Other, cx);
+        let in_part = inner.unsent.as_ref().is_some_and(|unsent| unsent.taken.message.seq == seq);
+        if inner.position >= seq && !in_part {
+            self.counts.written += 1;
+        } else if inner.closing.is_none() && hub.check_bounds(session, &mut inner, cx.now) {
+            self.counts.waiting += 1;
+        } else {
+            self.counts.refused += 1;
+        }
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        // A walk that was cut off (the process ends, or a bug) must not keep messages alive that nobody will come for.
+        for (_, lane) in self.lanes.get(self.at..).unwrap_or_default() {
+            lane.complete(self.message.seq);
+        }
+    }
+}
