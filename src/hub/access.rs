@@ -24,7 +24,12 @@ impl Grant {
     /// Everything, under `key`.
     pub fn everything(key: Option<Key>) -> Self {
         let scopes = vec![Scope::All, Scope::User, Scope::Group];
-        Self { key, ops: Op::ALL.to_vec(), scopes, groups: None }
+        Self {
+            key,
+            ops: Op::ALL.to_vec(),
+            scopes,
+            groups: None,
+        }
     }
 
     /// Whether the key may use `op`.
@@ -35,10 +40,12 @@ impl Grant {
     /// Whether the key may use `group`.
     pub fn may_use_group(&self, group: &str) -> bool {
         self.groups.as_ref().is_none_or(|patterns| {
-            patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => group.starts_with(prefix),
-                None => group == pattern,
-            })
+            patterns
+                .iter()
+                .any(|pattern| match pattern.strip_suffix('*') {
+                    Some(prefix) => group.starts_with(prefix),
+                    None => group == pattern,
+                })
         })
     }
 
@@ -90,9 +97,13 @@ mod tests {
         let mut grant = Grant::everything(None);
         assert!(grant.may_reach(Target::Group("any")));
         grant.groups = Some(vec!["room/*".into(), "news".into()]);
-        for (group, allowed) in
-            [("room/1", true), ("room/", true), ("news", true), ("newsroom", false), ("roo", false)]
-        {
+        for (group, allowed) in [
+            ("room/1", true),
+            ("room/", true),
+            ("news", true),
+            ("newsroom", false),
+            ("roo", false),
+        ] {
             assert_eq!(grant.may_reach(Target::Group(group)), allowed, "{group}");
         }
         assert!(grant.may_reach(Target::All));

@@ -1,10 +1,9 @@
 //! Who was kicked and may not come back yet.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Holds at one time: each takes about 150 bytes, and past it KICK with a hold answers BUSY.
 const HOLDS_MAX: usize = 100_000;
@@ -73,10 +72,15 @@ mod tests {
     fn a_hold_ends_by_time_or_by_another_kick() {
         let (holds, start, second) = (Holds::default(), Instant::now(), Duration::from_secs(1));
         holds.hold("ada", "", second * 60, start).expect("room");
-        holds.hold("bob", "phone", second * 60, start).expect("room");
+        holds
+            .hold("bob", "phone", second * 60, start)
+            .expect("room");
         assert_eq!(holds.rest("ada", "any", start), Some(second * 60));
         assert_eq!(holds.rest("bob", "tablet", start), None);
-        assert_eq!(holds.rest("bob", "phone", start + second), Some(second * 59));
+        assert_eq!(
+            holds.rest("bob", "phone", start + second),
+            Some(second * 59)
+        );
         assert_eq!(holds.rest("bob", "phone", start + second * 60), None);
         holds.hold("ada", "", Duration::ZERO, start).expect("room");
         assert_eq!(holds.rest("ada", "any", start), None);
@@ -86,10 +90,17 @@ mod tests {
     fn full_memory_refuses_until_holds_are_over() {
         let (holds, start) = (Holds::default(), Instant::now());
         for number in 0..HOLDS_MAX {
-            holds.hold(&number.to_string(), "", Duration::from_secs(1), start).expect("room");
+            holds
+                .hold(&number.to_string(), "", Duration::from_secs(1), start)
+                .expect("room");
         }
-        assert_eq!(holds.hold("ada", "", Duration::from_secs(1), start), Err(HoldsFull));
+        assert_eq!(
+            holds.hold("ada", "", Duration::from_secs(1), start),
+            Err(HoldsFull)
+        );
         let later = start + Duration::from_secs(2);
-        holds.hold("ada", "", Duration::from_secs(1), later).expect("room again");
+        holds
+            .hold("ada", "", Duration::from_secs(1), later)
+            .expect("room again");
     }
 }

@@ -86,7 +86,12 @@ impl Lane {
             behind: BTreeMap::new(),
             half_behind: 0,
         };
-        Self { scope, name, last: AtomicU64::new(0), state: Mutex::new(state) }
+        Self {
+            scope,
+            name,
+            last: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,9 +121,15 @@ impl Lane {
     pub(crate) fn take(&self, after: u64, head: u64, max: usize, out: &mut Vec<Taken>) -> bool {
         let state = self.lock();
         let first = state.first_after(after);
-        let mut rest = state.entries.range(first..).take_while(|entry| entry.seq <= head);
+        let mut rest = state
+            .entries
+            .range(first..)
+            .take_while(|entry| entry.seq <= head);
         for entry in rest.by_ref().take(max) {
-            out.push(Taken { index: entry.index, message: Arc::clone(&entry.message) });
+            out.push(Taken {
+                index: entry.index,
+                message: Arc::clone(&entry.message),
+            });
         }
         rest.next().is_none()
     }
@@ -130,11 +141,14 @@ impl Lane {
         }
         let state = self.lock();
         let first = state.first_after(place);
-        state.entries.get(first).map_or_else(Lag::default, |entry| Lag {
-            messages: (state.entries.len() - first) as u64,
-            bytes: state.bytes - entry.bytes_before,
-            oldest: Some(entry.message.accepted),
-        })
+        state
+            .entries
+            .get(first)
+            .map_or_else(Lag::default, |entry| Lag {
+                messages: (state.entries.len() - first) as u64,
+                bytes: state.bytes - entry.bytes_before,
+                oldest: Some(entry.message.accepted),
+            })
     }
 
     /// A walk for the message at `seq` has been to every member.
@@ -191,7 +205,9 @@ impl State {
 
     /// The slot of the member for which this lane keeps the most, and its id.
     pub(crate) fn furthest_behind(&self) -> Option<(u32, u64)> {
-        self.behind.first_key_value().map(|((_, id), slot)| (*slot, *id))
+        self.behind
+            .first_key_value()
+            .map(|((_, id), slot)| (*slot, *id))
     }
 
     /// Everybody who is behind in this lane.

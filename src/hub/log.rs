@@ -25,7 +25,11 @@ pub(super) type Still<'a> = MutexGuard<'a, ()>;
 
 impl Log {
     pub(super) fn new() -> Self {
-        Self { head: AtomicU64::new(0), append: Mutex::new(()), totals: Arc::default() }
+        Self {
+            head: AtomicU64::new(0),
+            append: Mutex::new(()),
+            totals: Arc::default(),
+        }
     }
 
     pub(super) fn head(&self) -> u64 {
@@ -102,7 +106,9 @@ impl Hub {
         let still = self.log.still();
         let mut lanes: Vec<(u16, Arc<Lane>)> = Vec::with_capacity(keys.len());
         for (index, (scope, name)) in (0..).zip(&keys) {
-            let Some(lane) = self.registry.find(*scope, name) else { continue };
+            let Some(lane) = self.registry.find(*scope, name) else {
+                continue;
+            };
             // A target named twice counts once; under the log's lock a lane's newest place is not yet this message's.
             if keys.len() > 1 && lanes.iter().any(|(_, other)| Arc::ptr_eq(other, &lane)) {
                 continue;
@@ -140,12 +146,20 @@ impl Hub {
             let victim = {
                 let all = self.registry.all.lock();
                 all.furthest_behind().and_then(|(slot, id)| {
-                    all.members.at(slot).filter(|session| session.id() == id).cloned()
+                    all.members
+                        .at(slot)
+                        .filter(|session| session.id() == id)
+                        .cloned()
                 })
             };
-            let Some(victim) = victim else { return Err(Refused::Budget) };
+            let Some(victim) = victim else {
+                return Err(Refused::Budget);
+            };
             let victim: &Session = &victim;
-            if !self.close(victim, self.slow("slow consumer: furthest behind at the budget")) {
+            if !self.close(
+                victim,
+                self.slow("slow consumer: furthest behind at the budget"),
+            ) {
                 // Somebody else closes it at this moment, and its share is not back yet.
                 return Err(Refused::Budget);
             }

@@ -40,10 +40,19 @@ impl Draft {
             let mut whole = head(target, payload.len());
             whole.extend_from_slice(payload);
             let heads = Box::new([whole.into_boxed_slice()]);
-            return Self { heads, payload: Bytes::new() };
+            return Self {
+                heads,
+                payload: Bytes::new(),
+            };
         }
-        let heads = targets.iter().map(|target| head(target, 0).into_boxed_slice()).collect();
-        Self { heads, payload: Bytes::copy_from_slice(payload) }
+        let heads = targets
+            .iter()
+            .map(|target| head(target, 0).into_boxed_slice())
+            .collect();
+        Self {
+            heads,
+            payload: Bytes::copy_from_slice(payload),
+        }
     }
 
     /// Bytes that the log holds for this message.
@@ -63,7 +72,13 @@ impl Message {
     ) -> Self {
         totals.messages.fetch_add(1, Ordering::Relaxed);
         totals.bytes.fetch_add(draft.weight(), Ordering::Relaxed);
-        Self { seq, accepted, draft, exceptions, totals }
+        Self {
+            seq,
+            accepted,
+            draft,
+            exceptions,
+            totals,
+        }
     }
 
     /// The frame under which target `index` receives the message, in two parts of which the second may be empty.
@@ -85,7 +100,9 @@ impl Message {
 impl Drop for Message {
     fn drop(&mut self) {
         self.totals.messages.fetch_sub(1, Ordering::Relaxed);
-        self.totals.bytes.fetch_sub(self.draft.weight(), Ordering::Relaxed);
+        self.totals
+            .bytes
+            .fetch_sub(self.draft.weight(), Ordering::Relaxed);
     }
 }
 

@@ -12,15 +12,18 @@
 //! - Members join, leave, attach and detach under the log's lock, where the head stands still: a handle's `from` is exact.
 //! - Nothing here spawns but [`job`], and it does so through the ledger.
 
-pub(crate) mod message;
-mod slots;
+pub mod access;
+pub mod holds;
 pub(crate) mod lane;
 mod log;
-pub mod session;
-mod registry;
+pub(crate) mod message;
 pub mod pump;
-pub mod walk;
+mod registry;
+pub mod remembered;
+pub mod session;
+mod slots;
 mod sweep;
+pub mod walk;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +39,10 @@ use session::{Inner, Session};
 pub use log::{Appended, Push, Refused, Target};
 pub use registry::{Attach, AttachError};
 pub use session::{Sink, Wants};
+pub use sweep::Sweep;
+
+#[cfg(test)]
+mod tests;
 
 /// The bounds of the hub.
 #[derive(Clone, Debug)]
@@ -75,12 +82,20 @@ pub struct Closing<'a> {
 impl<'a> Closing<'a> {
     /// A cause that the client is told.
     pub const fn code(code: CloseCode, retry_after_ms: u32, text: &'a str) -> Self {
-        Self { reason: CloseReason::Code(code), retry_after_ms, text }
+        Self {
+            reason: CloseReason::Code(code),
+            retry_after_ms,
+            text,
+        }
     }
 
     /// A cause that nobody is there to be told.
     pub const fn silent(reason: CloseReason) -> Self {
-        Self { reason, retry_after_ms: 0, text: "" }
+        Self {
+            reason,
+            retry_after_ms: 0,
+            text: "",
+        }
     }
 }
 
@@ -144,7 +159,10 @@ impl Hub {
     /// Deliveries that wait for clients which are behind, counted now.
     pub fn deliveries_waiting(&self) -> u64 {
         let behind: Vec<_> = self.registry.all.lock().all_behind().cloned().collect();
-        behind.iter().map(|session| self.ahead(&session.lock())).sum()
+        behind
+            .iter()
+            .map(|session| self.ahead(&session.lock()))
+            .sum()
     }
 
     /// Ends a session: it is detached at once, the CLOSE (if there is one) goes behind what was begun, and its task is woken.
@@ -162,7 +180,11 @@ impl Hub {
         if inner.closing.is_some() {
             return false;
         }
-        let Closing { reason, retry_after_ms, text } = closing;
+        let Closing {
+            reason,
+            retry_after_ms,
+            text,
+        } = closing;
         let outcome = match reason {
             CloseReason::Code(CloseCode::Slow) => Outcome::Slow,
             _ => Outcome::Closed,
@@ -172,7 +194,11 @@ impl Hub {
             self.leave_all(session.id(), inner, outcome);
         }
         if let CloseReason::Code(code) = reason {
-            inner.control.push(&GatewayFrame::Close { code, retry_after_ms, reason: text });
+            inner.control.push(&GatewayFrame::Close {
+                code,
+                retry_after_ms,
+                reason: text,
+            });
         } else {
             // The peer is gone, or said BYE: there is nobody to finish for.
             inner.unsent = None;

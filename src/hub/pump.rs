@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use prometheus::local::LocalHistogram;
 
-use super::{Closing, Hub};
 use super::lane::Taken;
 use super::session::{Inner, Session, Sink, Unsent};
+use super::{Closing, Hub};
 use crate::metrics::{Metrics, Outcome};
 use crate::wire::reason::CloseReason;
 
@@ -32,7 +32,12 @@ pub struct Pump {
 impl Pump {
     /// For one caller; dropping it merges its counts.
     pub fn new(metrics: &Metrics, now: Instant) -> Self {
-        Self { now, written: 0, latency: metrics.delivery_latency.local(), batch: Vec::new() }
+        Self {
+            now,
+            written: 0,
+            latency: metrics.delivery_latency.local(),
+            batch: Vec::new(),
+        }
     }
 
     /// Merges the counts so far.
@@ -112,7 +117,11 @@ impl Hub {
                         error.kind(),
                         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
                     );
-                    let reason = if gone { CloseReason::Reset } else { CloseReason::Io };
+                    let reason = if gone {
+                        CloseReason::Reset
+                    } else {
+                        CloseReason::Io
+                    };
                     self.close_locked(session, inner, Closing::silent(reason));
                     return Pumped::Level;
                 }
@@ -140,7 +149,9 @@ impl Hub {
     }
 
     fn note_level(&self, id: u64, inner: &mut Inner) {
-        let Some(old) = inner.behind_at.take() else { return };
+        let Some(old) = inner.behind_at.take() else {
+            return;
+        };
         self.note_half_behind(inner, false);
         for handle in &inner.handles {
             handle.lane.note_behind(id, handle.slot, Some(old), None);
@@ -172,7 +183,9 @@ impl Hub {
             return true;
         }
         let (lag, options) = (inner.lag(), &self.options);
-        let age = lag.oldest.map_or(std::time::Duration::ZERO, |at| now.saturating_duration_since(at));
+        let age = lag.oldest.map_or(std::time::Duration::ZERO, |at| {
+            now.saturating_duration_since(at)
+        });
         if lag.messages > options.queue_messages
             || lag.bytes > options.queue_bytes
             || age > options.queue_age
@@ -191,7 +204,9 @@ impl Hub {
     pub(super) fn ahead(&self, inner: &Inner) -> u64 {
         let mut batch = Vec::new();
         for handle in &inner.handles {
-            handle.lane.take(inner.after(handle), u64::MAX, usize::MAX, &mut batch);
+            handle
+                .lane
+                .take(inner.after(handle), u64::MAX, usize::MAX, &mut batch);
         }
         settle(inner, u64::MAX, &mut batch);
         batch.len() as u64 + u64::from(inner.unsent.is_some())
@@ -290,7 +305,10 @@ fn advance(inner: &mut Inner, mut count: usize, upto: u64, cx: &mut Pump) -> boo
             all_taken = false;
             if count > 0 {
                 inner.position = taken.message.seq;
-                inner.unsent = Some(Unsent { taken: taken.clone(), offset: count });
+                inner.unsent = Some(Unsent {
+                    taken: taken.clone(),
+                    offset: count,
+                });
             }
             break;
         }

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 
 use dashmap::DashMap;
 
-use super::{Closing, Hub};
 use super::lane::Lane;
 use super::log::Still;
 use super::pump::{By, Pump};
 use super::session::{CONTROL_MAX, Handle, Inner, Session, Sink};
+use super::{Closing, Hub};
 use crate::metrics::Outcome;
 use crate::wire::frame::{GatewayFrame, Scope, Welcome};
 use crate::wire::reason::{CloseCode, RETRY_NEVER};
@@ -24,7 +24,11 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new() -> Self {
         let all = Arc::new(Lane::new(Scope::All, "".into()));
-        Self { all, users: DashMap::new(), groups: DashMap::new() }
+        Self {
+            all,
+            users: DashMap::new(),
+            groups: DashMap::new(),
+        }
     }
 
     const fn map(&self, scope: Scope) -> &DashMap<Arc<str>, Arc<Lane>> {
@@ -137,7 +141,9 @@ impl Hub {
                 Ok(session)
             }
             Err(error) => {
-                let sink = Arc::into_inner(session).expect("no lane has seen it").into_sink();
+                let sink = Arc::into_inner(session)
+                    .expect("no lane has seen it")
+                    .into_sink();
                 Err((error, sink))
             }
         }
@@ -154,7 +160,10 @@ impl Hub {
         let head = self.log.head();
         let user = self.registry.find_or_make(&still, Scope::User, attach.user);
         let mut state = user.lock();
-        let twin = state.members.iter().find(|(_, other)| other.device() == attach.device);
+        let twin = state
+            .members
+            .iter()
+            .find(|(_, other)| other.device() == attach.device);
         let twin = twin.map(|(slot, other)| (slot, Arc::clone(other)));
         match &twin {
             Some((_, other)) if other.id() > session.id() => return Err(AttachError::Replaced),
@@ -162,7 +171,9 @@ impl Hub {
                 return Err(AttachError::TooManyDevices(state.members.len()));
             }
             Some((slot, other)) => {
-                state.members.remove_if(*slot, |member| Arc::ptr_eq(member, other));
+                state
+                    .members
+                    .remove_if(*slot, |member| Arc::ptr_eq(member, other));
             }
             None => {}
         }
@@ -170,7 +181,8 @@ impl Hub {
         drop(state);
         let mut all = self.registry.all.lock();
         if let Some((_, other)) = &twin {
-            all.members.remove_if(other.all_slot(), |member| Arc::ptr_eq(member, other));
+            all.members
+                .remove_if(other.all_slot(), |member| Arc::ptr_eq(member, other));
         }
         let all_slot = all.members.insert(Arc::clone(session));
         drop(all);
@@ -178,8 +190,16 @@ impl Hub {
         inner.position = head;
         inner.handles.reserve_exact(2 + attach.groups.len());
         let lane = Arc::clone(&self.registry.all);
-        inner.handles.push(Handle { lane, from: head, slot: all_slot });
-        inner.handles.push(Handle { lane: user, from: head, slot: user_slot });
+        inner.handles.push(Handle {
+            lane,
+            from: head,
+            slot: all_slot,
+        });
+        inner.handles.push(Handle {
+            lane: user,
+            from: head,
+            slot: user_slot,
+        });
         for name in attach.groups {
             self.enter_group(&still, session, inner, name);
         }
@@ -197,7 +217,9 @@ impl Hub {
             cursor: 0,
         }));
         for handle in inner.handles.iter().skip(2) {
-            let joined = GatewayFrame::Joined { group: &handle.lane.name };
+            let joined = GatewayFrame::Joined {
+                group: &handle.lane.name,
+            };
             inner.control.push(&joined);
         }
         for frame in attach.refused {
@@ -227,7 +249,11 @@ impl Hub {
         if let Some(position) = inner.behind_at {
             lane.note_behind(session.id(), slot, None, Some(position));
         }
-        inner.handles.push(Handle { lane, from: self.log.head(), slot });
+        inner.handles.push(Handle {
+            lane,
+            from: self.log.head(),
+            slot,
+        });
     }
 
     /// Joins `group` from now on and leaves JOINED with the session, also when it is in it already.
@@ -253,30 +279,41 @@ impl Hub {
         Ok(())
     }
 
-    /// Leaves `group` and leaves LEFT with the session, also when it was not in it. What waited for it there is not delivered any more.
+    /// Leaves `group` and leaves LEFT with the session, also when it was not in it. What was accepted before is sent first, as far as the
+    /// socket takes it; what still waits then because of this group alone is not delivered any more.
     pub fn leave(&self, session: &Arc<Session>, group: &str, cx: &mut Pump) {
         let mut inner = session.lock();
+        self.pump_locked(session, &mut inner, By::Other, cx);
         if !inner.is_attached() {
             return;
         }
         let lane = self.registry.find(Scope::Group, group);
         let place = lane.and_then(|lane| {
-            inner.handles.iter().position(|handle| Arc::ptr_eq(&handle.lane, &lane))
+            inner
+                .handles
+                .iter()
+                .position(|handle| Arc::ptr_eq(&handle.lane, &lane))
         });
         if let Some(place) = place {
             let still = self.log.still();
             let before = self.ahead(&inner);
             let handle = inner.handles.remove(place);
-            self.metrics.deliveries(Outcome::Left, before - self.ahead(&inner));
+            // More may be ahead than before, where this group was an exception.
+            let left = before.saturating_sub(self.ahead(&inner));
+            self.metrics.deliveries(Outcome::Left, left);
             self.exit(&still, session.id(), &handle, &inner);
         }
         self.answer_locked(session, &mut inner, &GatewayFrame::Left { group }, cx);
     }
 
     fn exit(&self, still: &Still<'_>, id: u64, handle: &Handle, inner: &Inner) {
-        handle.lane.note_behind(id, handle.slot, inner.behind_at, None);
+        handle
+            .lane
+            .note_behind(id, handle.slot, inner.behind_at, None);
         let mut state = handle.lane.lock();
-        state.members.remove_if(handle.slot, |member| member.id() == id);
+        state
+            .members
+            .remove_if(handle.slot, |member| member.id() == id);
         if inner.half_behind {
             state.half_behind = state.half_behind.saturating_sub(1);
         }
@@ -336,7 +373,11 @@ impl Hub {
     fn members(&self, scope: Scope, name: &str) -> Vec<Arc<Session>> {
         let lane = self.registry.find(scope, name);
         lane.map_or_else(Vec::new, |lane| {
-            lane.lock().members.iter().map(|(_, session)| Arc::clone(session)).collect()
+            lane.lock()
+                .members
+                .iter()
+                .map(|(_, session)| Arc::clone(session))
+                .collect()
         })
     }
 }

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::wire::reason::Status;
 use crate::wire::reply::Counts;
 
@@ -38,7 +38,12 @@ pub struct Progress([AtomicU32; 4]);
 impl Progress {
     /// Notes the counts so far.
     pub fn set(&self, counts: Counts) {
-        let values = [counts.matched, counts.written, counts.waiting, counts.refused];
+        let values = [
+            counts.matched,
+            counts.written,
+            counts.waiting,
+            counts.refused,
+        ];
         for (cell, value) in self.0.iter().zip(values) {
             cell.store(value, Ordering::Relaxed);
         }
@@ -48,7 +53,12 @@ impl Progress {
     pub fn counts(&self) -> Counts {
         let [matched, written, waiting, refused] =
             [0, 1, 2, 3].map(|index: usize| self.0[index].load(Ordering::Relaxed));
-        Counts { matched, written, waiting, refused }
+        Counts {
+            matched,
+            written,
+            waiting,
+            refused,
+        }
     }
 }
 
@@ -107,9 +117,19 @@ impl Remembered {
     /// Room for `max` ids of the keys `key_ids`, each for `lifetime` seconds.
     pub fn new(max: usize, key_ids: impl IntoIterator<Item = u32>, lifetime: u32) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let by_key = key_ids.into_iter().map(|id| (id, AtomicUsize::new(0))).collect();
+        let by_key = key_ids
+            .into_iter()
+            .map(|id| (id, AtomicUsize::new(0)))
+            .collect();
         let (hasher, len) = (RandomState::new(), AtomicUsize::new(0));
-        Self { shards, hasher, max, len, by_key, lifetime }
+        Self {
+            shards,
+            hasher,
+            max,
+            len,
+            by_key,
+            lifetime,
+        }
     }
 
     /// Ids remembered now.
@@ -139,7 +159,11 @@ impl Remembered {
 
     /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is full.
     pub fn reserve(&self, key_id: u32) -> Option<Room<'_>> {
-        let share = if self.by_key.len() > 1 { self.max / 2 } else { self.max };
+        let share = if self.by_key.len() > 1 {
+            self.max / 2
+        } else {
+            self.max
+        };
         let held = self.by_key.get(&key_id)?;
         let fits = |count: &AtomicUsize, max: usize| count.fetch_add(1, Ordering::Relaxed) < max;
         if !fits(held, share) {
@@ -150,7 +174,11 @@ impl Remembered {
             self.forget(key_id);
             return None;
         }
-        Some(Room { remembered: self, key_id, used: false })
+        Some(Room {
+            remembered: self,
+            key_id,
+            used: false,
+        })
     }
 
     fn forget(&self, key_id: u32) {
@@ -170,13 +198,22 @@ impl Remembered {
         let mut shard = lock(self.shard(&id));
         self.purge(&mut shard, now, PURGE);
         shard.queue.push_back((expires, id));
-        shard.entries.insert(id, Entry { digest, expires, state });
+        shard.entries.insert(
+            id,
+            Entry {
+                digest,
+                expires,
+                state,
+            },
+        );
     }
 
     /// Notes the end of a job that was noted as running; remembered for `at_least` more seconds.
     pub fn finish(&self, id: &Id, ended: Ended, now: u32, at_least: u32) {
         let mut shard = lock(self.shard(id));
-        let Some(entry) = shard.entries.get_mut(id) else { return };
+        let Some(entry) = shard.entries.get_mut(id) else {
+            return;
+        };
         entry.state = State::Ended(ended);
         entry.expires = entry.expires.max(now + at_least);
         let expires = entry.expires;
@@ -186,12 +223,16 @@ impl Remembered {
     /// Forgets up to `max` ids of this shard whose time is over. A running one stays.
     fn purge(&self, shard: &mut Shard, now: u32, max: usize) {
         for _ in 0..max {
-            let Some((due, id)) = shard.queue.front().copied() else { break };
+            let Some((due, id)) = shard.queue.front().copied() else {
+                break;
+            };
             if due >= now {
                 break;
             }
             shard.queue.pop_front();
-            let Some(entry) = shard.entries.get(&id) else { continue };
+            let Some(entry) = shard.entries.get(&id) else {
+                continue;
+            };
             if entry.expires < now && matches!(entry.state, State::Ended(_)) {
                 shard.entries.remove(&id);
                 self.forget(id.0);
@@ -222,7 +263,8 @@ impl Room<'_> {
     /// Remembers a request whose job runs; `finish` follows.
     pub fn running(mut self, id: Id, digest: u64, progress: Arc<Progress>, now: u32) {
         self.used = true;
-        self.remembered.insert(id, digest, State::Running(progress), now);
+        self.remembered
+            .insert(id, digest, State::Running(progress), now);
     }
 }
 
@@ -240,7 +282,12 @@ mod tests {
 
     const ENDED: Ended = Ended {
         status: Status::Done,
-        counts: Counts { matched: 3, written: 2, waiting: 1, refused: 0 },
+        counts: Counts {
+            matched: 3,
+            written: 2,
+            waiting: 1,
+            refused: 0,
+        },
         elapsed_ms: 17,
     };
 
@@ -251,9 +298,18 @@ mod tests {
     #[test]
     fn a_repeat_gets_the_result_and_other_bytes_do_not() {
         let remembered = Remembered::new(10, [7], 26);
-        remembered.reserve(7).expect("room").ended(id(1), 5, ENDED, 100);
-        assert!(matches!(remembered.recall(&id(1), 5), Some(Known::Ended(ENDED))));
-        assert!(matches!(remembered.recall(&id(1), 6), Some(Known::OtherBytes)));
+        remembered
+            .reserve(7)
+            .expect("room")
+            .ended(id(1), 5, ENDED, 100);
+        assert!(matches!(
+            remembered.recall(&id(1), 5),
+            Some(Known::Ended(ENDED))
+        ));
+        assert!(matches!(
+            remembered.recall(&id(1), 6),
+            Some(Known::OtherBytes)
+        ));
         assert!(remembered.recall(&id(2), 5).is_none());
     }
 
@@ -261,7 +317,10 @@ mod tests {
     fn full_memory_refuses_and_never_forgets_early() {
         let remembered = Remembered::new(3, [7], 26);
         for number in 0..3 {
-            remembered.reserve(7).expect("room").ended(id(number), 5, ENDED, 100);
+            remembered
+                .reserve(7)
+                .expect("room")
+                .ended(id(number), 5, ENDED, 100);
         }
         assert!(remembered.reserve(7).is_none());
         remembered.sweep(126);
@@ -286,7 +345,10 @@ mod tests {
     fn a_running_job_is_known_until_long_after_its_end() {
         let remembered = Remembered::new(4, [7], 26);
         let progress = Arc::new(Progress::default());
-        remembered.reserve(7).expect("room").running(id(1), 5, Arc::clone(&progress), 0);
+        remembered
+            .reserve(7)
+            .expect("room")
+            .running(id(1), 5, Arc::clone(&progress), 0);
         progress.set(ENDED.counts);
         remembered.sweep(1000);
         match remembered.recall(&id(1), 5) {
@@ -295,7 +357,10 @@ mod tests {
         }
         remembered.finish(&id(1), ENDED, 1000, 60);
         remembered.sweep(1060);
-        assert!(matches!(remembered.recall(&id(1), 5), Some(Known::Ended(ENDED))));
+        assert!(matches!(
+            remembered.recall(&id(1), 5),
+            Some(Known::Ended(ENDED))
+        ));
         remembered.sweep(1061);
         assert!(remembered.recall(&id(1), 5).is_none());
         assert!(remembered.is_empty());

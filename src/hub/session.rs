@@ -116,7 +116,9 @@ impl Inner {
 
     /// The handle of `lane`, if the session is in it.
     pub(super) fn handle(&self, lane: &Arc<Lane>) -> Option<&Handle> {
-        self.handles.iter().find(|handle| Arc::ptr_eq(&handle.lane, lane))
+        self.handles
+            .iter()
+            .find(|handle| Arc::ptr_eq(&handle.lane, lane))
     }
 
     /// The place after which messages of a lane count.
@@ -126,7 +128,9 @@ impl Inner {
 
     /// Whether an exception of the message at `seq` is about this session.
     pub(super) fn is_excepted(&self, exceptions: &[Arc<Lane>], seq: u64) -> bool {
-        exceptions.iter().any(|lane| self.handle(lane).is_some_and(|handle| handle.from < seq))
+        exceptions
+            .iter()
+            .any(|lane| self.handle(lane).is_some_and(|handle| handle.from < seq))
     }
 
     /// How far behind the session is, over its lanes.

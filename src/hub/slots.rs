@@ -15,14 +15,20 @@ enum Slot<T> {
 
 impl<T> Slots<T> {
     pub(crate) const fn new() -> Self {
-        Self { slots: Vec::new(), free: None, len: 0 }
+        Self {
+            slots: Vec::new(),
+            free: None,
+            len: 0,
+        }
     }
 
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if let Some(slot) = self.free {
             let old = std::mem::replace(&mut self.slots[slot as usize], Slot::Full(value));
-            let Slot::Free(next) = old else { unreachable!("the free list holds free slots") };
+            let Slot::Free(next) = old else {
+                unreachable!("the free list holds free slots")
+            };
             self.free = next;
             return slot;
         }
@@ -72,10 +78,12 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0..).zip(&self.slots).filter_map(|(number, slot)| match slot {
-            Slot::Full(value) => Some((number, value)),
-            Slot::Free(_) => None,
-        })
+        (0..)
+            .zip(&self.slots)
+            .filter_map(|(number, slot)| match slot {
+                Slot::Full(value) => Some((number, value)),
+                Slot::Free(_) => None,
+            })
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -98,9 +106,15 @@ mod tests {
         assert_eq!(slots.remove_if(b, |_| false), None);
         assert_eq!(slots.remove_if(b, |name| *name == "b"), Some("b"));
         assert_eq!(slots.remove_if(b, |_| true), None);
-        assert_eq!((slots.at(a), slots.at(b), slots.at(c)), (Some(&"a"), None, Some(&"c")));
+        assert_eq!(
+            (slots.at(a), slots.at(b), slots.at(c)),
+            (Some(&"a"), None, Some(&"c"))
+        );
         assert_eq!(slots.insert("d"), b);
-        assert_eq!(slots.iter().map(|(slot, _)| slot).collect::<Vec<_>>(), [a, b, c]);
+        assert_eq!(
+            slots.iter().map(|(slot, _)| slot).collect::<Vec<_>>(),
+            [a, b, c]
+        );
         assert_eq!(slots.len(), 3);
     }
 
@@ -120,6 +134,9 @@ mod tests {
             from = slots.batch(slot, 7, &mut batch);
             met.extend(batch);
         }
-        assert_eq!(met, kept.into_iter().filter(|n| n % 3 != 0).collect::<Vec<_>>());
+        assert_eq!(
+            met,
+            kept.into_iter().filter(|n| n % 3 != 0).collect::<Vec<_>>()
+        );
     }
 }

@@ -19,7 +19,12 @@ pub struct Sweep {
 impl Sweep {
     /// Looks at up to `max` sessions; true at the end of the round.
     pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
-        let next = hub.registry.all.lock().members.batch(self.slot, max, &mut self.members);
+        let next = hub
+            .registry
+            .all
+            .lock()
+            .members
+            .batch(self.slot, max, &mut self.members);
         for session in self.members.drain(..) {
             hub.check_heartbeat(&*session, cx);
         }

@@ -26,12 +26,23 @@ pub struct Walk {
 impl Walk {
     pub(super) fn new(message: Arc<Message>, lanes: Vec<(u16, Arc<Lane>)>) -> Self {
         let (met, members) = (HashSet::new(), Vec::new());
-        Self { message, lanes, at: 0, slot: 0, counts: Counts::default(), met, members }
+        Self {
+            message,
+            lanes,
+            at: 0,
+            slot: 0,
+            counts: Counts::default(),
+            met,
+            members,
+        }
     }
 
     /// Members of all lanes together, at this moment: how long the walk will be.
     pub fn size(&self) -> usize {
-        self.lanes.iter().map(|(_, lane)| lane.lock().members.len()).sum()
+        self.lanes
+            .iter()
+            .map(|(_, lane)| lane.lock().members.len())
+            .sum()
     }
 
     /// What the walk has met so far.
@@ -41,7 +52,9 @@ impl Walk {
 
     /// Visits up to `max` members; true when all have been visited.
     pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
-        let Some((_, lane)) = self.lanes.get(self.at) else { return true };
+        let Some((_, lane)) = self.lanes.get(self.at) else {
+            return true;
+        };
         let lane = Arc::clone(lane);
         let mut members = std::mem::take(&mut self.members);
         let next = lane.lock().members.batch(self.slot, max, &mut members);
@@ -70,12 +83,16 @@ impl Walk {
         let mut inner = session.lock();
         let is_addressed = inner.handle(lane).is_some_and(|handle| handle.from < seq)
             && !inner.is_excepted(self.message.exceptions(), seq);
+        // Addressed or not: that the walk has been everywhere lets the lane drop what came before this message, too.
+        hub.pump_locked(session, &mut inner, By::Other, cx);
         if !is_addressed || (self.lanes.len() > 1 && !self.met.insert(session.id())) {
             return;
         }
         self.counts.matched += 1;
-        hub.pump_locked(session, &mut inner, By::Other, cx);
-        let in_part = inner.unsent.as_ref().is_some_and(|unsent| unsent.taken.message.seq == seq);
+        let in_part = inner
+            .unsent
+            .as_ref()
+            .is_some_and(|unsent| unsent.taken.message.seq == seq);
         if inner.position >= seq && !in_part {
             self.counts.written += 1;
         } else if inner.closing.is_none() && hub.check_bounds(session, &mut inner, cx.now) {
