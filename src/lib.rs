@@ -14,9 +14,13 @@ pub mod daemon;
 
 pub mod cli;
 
-/// The locks and atomics of the code that is model-checked: `std`'s here, and a scheduler's in `tests/interleavings.rs`, which compiles
-/// the same source files under another `crate::sync`.
+/// The locks and atomics of the hub: `std`'s, or a scheduler's for `tests/interleavings.rs`.
 pub(crate) mod sync {
+    #[cfg(feature = "interleavings")]
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};
+    #[cfg(feature = "interleavings")]
+    use std::sync::PoisonError;
+    #[cfg(not(feature = "interleavings"))]
     pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
 
     /// Locks, also after a panic of an earlier holder: one bug must not stop everyone who meets that lock.
