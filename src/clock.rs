@@ -72,6 +72,11 @@ impl Clock {
     }
 }
 
+/// The runtime's monotonic clock, which tests can pause.
+pub fn monotonic() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Raises the mark to `seen` if that is higher, and returns the mark.
 fn raise(mark: &AtomicU64, seen: u64) -> u64 {
     // The plain load first: the mark moves about never, and a write would share its cache line

@@ -177,7 +177,7 @@ fn a_join_receives_what_comes_later_and_a_leave_nothing_more() {
             })
         };
         let member: Arc<Session> = Arc::clone(&client) as _;
-        bench.hub.join(&member, "g", &mut bench.cx()).unwrap();
+        bench.hub.join(&member, "g").unwrap();
         bench.hub.leave(&member, "g", &mut bench.cx());
         pusher.join().unwrap();
         bench.drain(&client);

@@ -14,6 +14,8 @@
 
 pub mod access;
 pub mod holds;
+pub mod intake;
+pub mod job;
 pub(crate) mod lane;
 mod log;
 pub(crate) mod message;

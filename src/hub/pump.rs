@@ -79,6 +79,11 @@ impl Hub {
         self.pump_locked(session, &mut session.lock(), By::Owner, cx)
     }
 
+    /// Sends what was left with `session`, unless it is behind: then its own task does.
+    pub fn nudge<S: Sink + ?Sized>(&self, session: &Session<S>, cx: &mut Pump) {
+        self.pump_locked(session, &mut session.lock(), By::Other, cx);
+    }
+
     pub(super) fn pump_locked<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,

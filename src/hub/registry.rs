@@ -257,10 +257,11 @@ impl Hub {
     }
 
     /// Joins `group` from now on and leaves JOINED with the session, also when it is in it already.
+    /// Like every answer, JOINED goes out with the next pump.
     ///
     /// # Errors
     /// The number of groups that it is in, when that is the bound.
-    pub fn join(&self, session: &Arc<Session>, group: &str, cx: &mut Pump) -> Result<(), usize> {
+    pub fn join(&self, session: &Arc<Session>, group: &str) -> Result<(), usize> {
         let mut inner = session.lock();
         if !inner.is_attached() {
             return Ok(());
@@ -275,7 +276,7 @@ impl Hub {
             let still = self.log.still();
             self.enter_group(&still, session, &mut inner, group);
         }
-        self.answer_locked(session, &mut inner, &GatewayFrame::Joined { group }, cx);
+        self.answer_locked(session, &mut inner, &GatewayFrame::Joined { group });
         Ok(())
     }
 
@@ -303,7 +304,7 @@ impl Hub {
             self.metrics.deliveries(Outcome::Left, left);
             self.exit(&still, session.id(), &handle, &inner);
         }
-        self.answer_locked(session, &mut inner, &GatewayFrame::Left { group }, cx);
+        self.answer_locked(session, &mut inner, &GatewayFrame::Left { group });
     }
 
     fn exit(&self, still: &Still<'_>, id: u64, handle: &Handle, inner: &Inner) {
@@ -332,22 +333,16 @@ impl Hub {
         inner.half_behind = false;
     }
 
-    /// Leaves an answer with the session and sends it, at a message boundary, as soon as the socket takes it.
-    pub fn answer<S: Sink + ?Sized>(
-        &self,
-        session: &Session<S>,
-        frame: &GatewayFrame<'_>,
-        cx: &mut Pump,
-    ) {
-        self.answer_locked(session, &mut session.lock(), frame, cx);
+    /// Leaves an answer with the session, to go out with the next pump.
+    pub fn answer<S: ?Sized>(&self, session: &Session<S>, frame: &GatewayFrame<'_>) {
+        self.answer_locked(session, &mut session.lock(), frame);
     }
 
-    fn answer_locked<S: Sink + ?Sized>(
+    fn answer_locked<S: ?Sized>(
         &self,
         session: &Session<S>,
         inner: &mut Inner,
         frame: &GatewayFrame<'_>,
-        cx: &mut Pump,
     ) {
         if inner.closing.is_some() {
             return;
@@ -357,7 +352,6 @@ impl Hub {
             return;
         }
         inner.control.push(frame);
-        self.pump_locked(session, inner, By::Other, cx);
     }
 
     /// The sessions of a user.

@@ -264,9 +264,7 @@ fn answers_go_between_messages_and_never_into_one() {
     slow.sink().set_room(Some(9));
     bench.push(&[Target::All], b"first");
     bench.push(&[Target::All], b"second");
-    bench
-        .hub
-        .answer(&*slow, &GatewayFrame::Pong(b"ping"), &mut bench.cx());
+    bench.hub.answer(&*slow, &GatewayFrame::Pong(b"ping"));
     slow.sink().set_room(None);
     bench.pump(&slow);
     let frames: Vec<Seen> = slow.sink().frames();

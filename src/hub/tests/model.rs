@@ -285,10 +285,7 @@ impl Model {
                 };
                 let session: Arc<Session> = Arc::clone(&client.session) as _;
                 let name = GROUPS[usize::from(*group)];
-                bench
-                    .hub
-                    .join(&session, name, &mut bench.cx())
-                    .expect("few groups");
+                bench.hub.join(&session, name).expect("few groups");
                 client.groups.insert(*group);
             }
             Step::Leave { client, group } => {

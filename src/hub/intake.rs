@@ -1,0 +1,540 @@
+//! The way of one datagram, without its socket: who sent it, may it, was it done before, and do it.
+//!
+//! The order of the checks is the contract's: nothing of a datagram is read beyond its header before
+//! the MAC has passed, and nothing unauthenticated is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::access::{Grant, Keyring};
+use super::holds::Holds;
+use super::job::{Job, JobPermit, Jobs, Record, millis};
+use super::log::{Appended, Push, Target};
+use super::pump::Pump;
+use super::remembered::{Ended, Id, Known, Progress, Remembered, Room};
+use super::walk::Walk;
+use super::{Closing, Hub};
+use crate::clock::monotonic;
+use crate::wire::datagram::{
+    self, Header, Kick, Membership, Op, ReplyMode, Request, Targets, Unverified,
+};
+use crate::wire::reason::{CloseCode, RETRY_NEVER, RejectCause, Status};
+use crate::wire::reply::{Counts, Reply, encode_reply};
+use crate::wire::seal::{Key, Verified};
+
+/// Members of the targets up to which a push is walked at once, in the loop that received it.
+const AT_ONCE: usize = 16;
+/// Targets of single users up to which a push may be expected to be one of those.
+const USERS_AT_ONCE: usize = 8;
+
+/// The bounds of the intake.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeOptions {
+    /// How old a request may be, in milliseconds.
+    pub window_ms: u64,
+    /// How far ahead its clock may be, in milliseconds.
+    pub future_ms: u64,
+    /// Bytes of a payload.
+    pub max_payload: usize,
+    /// Requests before this unix time, in milliseconds, are stale: an earlier process may have carried
+    /// them out.
+    pub remembers_from_ms: u64,
+}
+
+/// The moment of a datagram, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// For durations.
+    pub instant: Instant,
+    /// Unix time in milliseconds, for what senders say.
+    pub unix_ms: u64,
+}
+
+/// Takes datagrams in, in the order in which they were received.
+pub struct Intake {
+    hub: Arc<Hub>,
+    keyring: Keyring,
+    remembered: Arc<Remembered>,
+    jobs: Arc<Jobs>,
+    holds: Arc<Holds>,
+    options: IntakeOptions,
+    draining: AtomicBool,
+}
+
+/// What became of a datagram.
+pub enum Handled {
+    /// It is not answered, and why it was rejected.
+    Silent(RejectCause),
+    /// Carried out or refused, and its sender wants no answer.
+    Quiet,
+    /// The answer stands in the buffer.
+    Answered,
+    /// A job has to be run, and whoever waits for it to be served.
+    Job(Box<Pending>),
+}
+
+/// A job, and what its answer needs.
+pub struct Pending {
+    /// To be run as a task.
+    pub job: Job,
+    /// To answer with, unless the sender wants no answer.
+    pub answer: Option<Answer>,
+    /// ACCEPTED stands in the buffer, to be sent at once.
+    pub accepted: bool,
+}
+
+/// Makes the answers to one request.
+#[derive(Clone)]
+pub struct Answer {
+    header: Header,
+    key: Option<Key>,
+}
+
+impl Answer {
+    /// Appends the answer to `out`. `now_ms` is unix time.
+    pub fn encode(&self, out: &mut Vec<u8>, now_ms: u64, ended: &Ended, tail: &[u8]) {
+        let Ended {
+            status,
+            counts,
+            elapsed_ms,
+        } = *ended;
+        let reply = Reply {
+            status,
+            counts,
+            elapsed_ms,
+            number: 0,
+            tail,
+        };
+        encode_reply(out, &self.header, now_ms, &reply, self.key.as_ref());
+    }
+}
+
+/// How a request ended at once.
+struct Outcome {
+    status: Status,
+    counts: Counts,
+    tail: Vec<u8>,
+}
+
+impl Outcome {
+    fn of(status: Status) -> Self {
+        Self {
+            status,
+            counts: Counts::default(),
+            tail: Vec::new(),
+        }
+    }
+
+    const fn done(counts: Counts) -> Self {
+        Self {
+            status: Status::Done,
+            counts,
+            tail: Vec::new(),
+        }
+    }
+}
+
+/// A request on its way: what the steps after the checks need of it.
+struct Call<'a, 'b> {
+    id: Id,
+    digest: u64,
+    grant: &'a Grant,
+    moment: Moment,
+    cx: &'b mut Pump,
+}
+
+/// Carried out, or on its way as a job.
+enum Carried {
+    AtOnce(Outcome),
+    Job(Job),
+}
+
+impl Intake {
+    /// Puts the parts together.
+    pub fn new(
+        hub: Arc<Hub>,
+        keyring: Keyring,
+        remembered: Arc<Remembered>,
+        jobs: Arc<Jobs>,
+        holds: Arc<Holds>,
+        options: IntakeOptions,
+    ) -> Self {
+        let draining = AtomicBool::new(false);
+        Self {
+            hub,
+            keyring,
+            remembered,
+            jobs,
+            holds,
+            options,
+            draining,
+        }
+    }
+
+    /// From now on what is new is answered with DRAINING; recorded results are still told.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Handles one datagram. `out` receives the answer, if there is one to be sent at once.
+    pub fn handle(
+        &self,
+        bytes: &[u8],
+        is_loopback: bool,
+        moment: Moment,
+        cx: &mut Pump,
+        out: &mut Vec<u8>,
+    ) -> Handled {
+        let metrics = self.hub.metrics();
+        metrics.datagrams_received.inc();
+        let (verified, grant) = match self.verify(bytes, is_loopback) {
+            Ok(verified) => verified,
+            Err(cause) => {
+                metrics.datagram_rejected(cause);
+                return Handled::Silent(cause);
+            }
+        };
+        let header = *verified.header();
+        let answer = Answer {
+            header,
+            key: grant.key.clone(),
+        };
+        let wants_answer = !is_quiet(verified.op(), verified.body());
+        let skew_ms = header.time_ms.abs_diff(moment.unix_ms);
+        metrics
+            .sender_skew
+            .observe(Duration::from_millis(skew_ms).as_secs_f64());
+
+        let op = verified.op();
+        let answer = wants_answer.then_some(answer);
+        let id = (header.key_id, header.request_id);
+        let is_remembered = matches!(op, Op::Push | Op::Join | Op::Leave | Op::Kick);
+        let digest = if is_remembered {
+            self.digest(&verified)
+        } else {
+            0
+        };
+        if is_remembered && let Some(known) = self.remembered.recall(&id, digest) {
+            let ended = match known {
+                Known::OtherBytes => {
+                    metrics.request(op, Status::BadRequest);
+                    at_once(&Outcome::of(Status::BadRequest))
+                }
+                Known::Ended(ended) => {
+                    metrics.repeats.inc();
+                    ended
+                }
+                Known::Running(progress) => {
+                    metrics.repeats.inc();
+                    Ended {
+                        status: Status::Accepted,
+                        counts: progress.counts(),
+                        elapsed_ms: 0,
+                    }
+                }
+            };
+            return answered(answer.as_ref(), moment, &ended, &[], out);
+        }
+        let mut call = Call {
+            id,
+            digest,
+            grant,
+            moment,
+            cx,
+        };
+        match self.carry_out(&verified, &mut call) {
+            Carried::AtOnce(outcome) => {
+                metrics.request(op, outcome.status);
+                answered(
+                    answer.as_ref(),
+                    moment,
+                    &at_once(&outcome),
+                    &outcome.tail,
+                    out,
+                )
+            }
+            Carried::Job(job) => {
+                let accepted = verified.body().first() == Some(&(ReplyMode::Two as u8));
+                if let (true, Some(answer)) = (accepted, &answer) {
+                    let started = at_once(&Outcome::of(Status::Accepted));
+                    answer.encode(out, moment.unix_ms, &started, &[]);
+                }
+                Handled::Job(Box::new(Pending {
+                    job,
+                    answer,
+                    accepted,
+                }))
+            }
+        }
+    }
+
+    /// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed.
+    fn verify<'a>(
+        &self,
+        bytes: &'a [u8],
+        is_loopback: bool,
+    ) -> Result<(Verified<'a>, &Grant), RejectCause> {
+        let unverified = Unverified::parse(bytes)?;
+        let key_id = unverified.key_id();
+        let unknown = if key_id == 0 {
+            RejectCause::Unsigned
+        } else {
+            RejectCause::Key
+        };
+        let grant = self.keyring.grant(key_id).ok_or(unknown)?;
+        let verified = match &grant.key {
+            Some(key) => unverified.verify(key)?,
+            None if is_loopback => unverified.accept_unsigned()?,
+            None => return Err(RejectCause::Unsigned),
+        };
+        Ok((verified, grant))
+    }
+
+    /// Tells datagrams of one id apart. A MAC is a digest already.
+    fn digest(&self, verified: &Verified<'_>) -> u64 {
+        let bytes = verified.bytes();
+        if verified.header().key_id == 0 {
+            return self.remembered.digest(bytes);
+        }
+        let mac = bytes.get(32..40).and_then(|mac| mac.try_into().ok());
+        mac.map_or(0, u64::from_be_bytes)
+    }
+
+    /// The checks that are answered, in the contract's order, and then the request itself.
+    fn carry_out(&self, verified: &Verified<'_>, call: &mut Call<'_, '_>) -> Carried {
+        let refused = |status| Carried::AtOnce(Outcome::of(status));
+        if !self.is_fresh(verified.header(), call.moment) {
+            return refused(Status::Stale);
+        }
+        if self.draining.load(Ordering::Relaxed) {
+            return refused(Status::Draining);
+        }
+        if !call.grant.may_use(verified.op()) {
+            return refused(Status::Denied);
+        }
+        let Ok(request) = Request::decode(verified.op(), verified.body()) else {
+            return refused(Status::BadRequest);
+        };
+        let outcome = match request {
+            Request::Push(push) => return self.push(&push, call).unwrap_or_else(refused),
+            Request::Join(membership) => self.change_groups(&membership, call, Change::Join),
+            Request::Leave(membership) => self.change_groups(&membership, call, Change::Leave),
+            Request::Kick(kick) => self.kick(&kick, call),
+            Request::Presence(targets) => self.presence(&targets, call.grant),
+            Request::Ping(bytes) => Ok(Outcome {
+                tail: bytes.to_vec(),
+                ..Outcome::of(Status::Done)
+            }),
+        };
+        Carried::AtOnce(outcome.unwrap_or_else(Outcome::of))
+    }
+
+    const fn is_fresh(&self, header: &Header, moment: Moment) -> bool {
+        let Moment { unix_ms: now, .. } = moment;
+        header.time_ms.saturating_add(self.options.window_ms) >= now
+            && header.time_ms <= now + self.options.future_ms
+            && header.time_ms >= self.options.remembers_from_ms
+    }
+
+    fn push(&self, push: &datagram::Push<'_>, call: &mut Call<'_, '_>) -> Result<Carried, Status> {
+        // Kept messages, collapse keys and spreads are refused, not quietly sent as live ones.
+        if push.payload.len() > self.options.max_payload
+            || push.ttl_s > 0
+            || push.spread_ms > 0
+            || !push.collapse.is_empty()
+        {
+            return Err(Status::BadRequest);
+        }
+        let (mut targets, mut exceptions) = (Vec::new(), Vec::new());
+        for target in push.targets.iter() {
+            match target {
+                datagram::Target::All => targets.push(Target::All),
+                datagram::Target::User(name) => targets.push(Target::User(name)),
+                datagram::Target::Group(name) => targets.push(Target::Group(name)),
+                datagram::Target::ExceptUser(name) => exceptions.push(Target::User(name)),
+                datagram::Target::ExceptGroup(name) => exceptions.push(Target::Group(name)),
+            }
+        }
+        if !targets.iter().all(|target| call.grant.may_reach(*target)) {
+            return Err(Status::Denied);
+        }
+        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        // How many it will meet is known only once it has its place, and then it is too late to refuse.
+        let is_small = targets.len() <= USERS_AT_ONCE
+            && targets
+                .iter()
+                .all(|target| matches!(target, Target::User(_)));
+        let permit = if is_small {
+            None
+        } else {
+            Some(self.jobs.admit().ok_or(Status::Busy)?)
+        };
+        let push = Push {
+            targets: &targets,
+            exceptions: &exceptions,
+            payload: push.payload,
+        };
+        let appended = self
+            .hub
+            .append(&push, call.moment.instant)
+            .map_err(|_| Status::Busy)?;
+        let counts = match (appended, permit) {
+            (Appended::Nobody, _) => Counts::default(),
+            (Appended::Walk(walk), Some(permit)) if walk.size() > AT_ONCE => {
+                return Ok(Carried::Job(self.job(walk, permit, room, call)));
+            }
+            (Appended::Walk(mut walk), _) => walk.finish(&self.hub, call.cx),
+        };
+        let elapsed = monotonic().saturating_duration_since(call.moment.instant);
+        self.hub
+            .metrics()
+            .push_duration
+            .observe(elapsed.as_secs_f64());
+        let outcome = Outcome::done(counts);
+        self.remember(room, call, &outcome);
+        Ok(Carried::AtOnce(outcome))
+    }
+
+    fn job(&self, walk: Walk, permit: JobPermit, room: Room<'_>, call: &Call<'_, '_>) -> Job {
+        let progress = Arc::new(Progress::default());
+        let now = self.hub.tick(call.moment.instant);
+        room.running(call.id, call.digest, Arc::clone(&progress), now);
+        let record = Record {
+            hub: Arc::clone(&self.hub),
+            remembered: Arc::clone(&self.remembered),
+            id: call.id,
+            progress,
+            started: call.moment.instant,
+            done: false,
+        };
+        Job {
+            walk,
+            record,
+            turns: self.jobs.turns(),
+            permit,
+        }
+    }
+
+    fn remember(&self, room: Room<'_>, call: &Call<'_, '_>, outcome: &Outcome) {
+        let now = self.hub.tick(call.moment.instant);
+        room.ended(call.id, call.digest, at_once(outcome), now);
+    }
+
+    fn change_groups(
+        &self,
+        membership: &Membership<'_>,
+        call: &mut Call<'_, '_>,
+        change: Change,
+    ) -> Result<Outcome, Status> {
+        let group = membership.group;
+        if !call.grant.may_use_group(group) {
+            return Err(Status::Denied);
+        }
+        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        let mut counts = Counts::default();
+        for session in membership
+            .users
+            .iter()
+            .flat_map(|user| self.hub.sessions_of(user))
+        {
+            counts.matched += 1;
+            let changed = match change {
+                Change::Join => self.hub.join(&session, group).is_ok(),
+                Change::Leave => {
+                    self.hub.leave(&session, group, call.cx);
+                    true
+                }
+            };
+            if changed {
+                counts.written += 1;
+                self.hub.nudge(&*session, call.cx);
+            } else {
+                counts.refused += 1;
+            }
+        }
+        let outcome = Outcome::done(counts);
+        self.remember(room, call, &outcome);
+        Ok(outcome)
+    }
+
+    fn kick(&self, kick: &Kick<'_>, call: &mut Call<'_, '_>) -> Result<Outcome, Status> {
+        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        let hold = Duration::from_secs(kick.hold_s.into());
+        let held = self
+            .holds
+            .hold(kick.user, kick.device, hold, call.moment.instant);
+        held.map_err(|_| Status::Busy)?;
+        let retry_after_ms = if hold.is_zero() {
+            RETRY_NEVER
+        } else {
+            millis(hold)
+        };
+        let mut closed = 0;
+        for session in self.hub.sessions_of(kick.user) {
+            let is_meant = kick.device.is_empty() || kick.device == session.device();
+            let close = Closing::code(CloseCode::Kicked, retry_after_ms, kick.reason);
+            closed += u32::from(is_meant && self.hub.close(&*session, close));
+        }
+        let outcome = Outcome::done(Counts {
+            matched: closed,
+            written: closed,
+            ..Counts::default()
+        });
+        self.remember(room, call, &outcome);
+        Ok(outcome)
+    }
+
+    fn presence(&self, targets: &Targets<'_>, grant: &Grant) -> Result<Outcome, Status> {
+        let mut outcome = Outcome::of(Status::Done);
+        for target in targets.iter() {
+            let target = match target {
+                datagram::Target::User(name) => Target::User(name),
+                datagram::Target::Group(name) => Target::Group(name),
+                // PRESENCE knows no exceptions: they were refused as a bad request.
+                _ => Target::All,
+            };
+            if !grant.may_reach(target) {
+                return Err(Status::Denied);
+            }
+            let sessions = u32::try_from(self.hub.presence(target)).unwrap_or(u32::MAX);
+            outcome.counts.matched = outcome.counts.matched.saturating_add(sessions);
+            outcome.tail.extend_from_slice(&sessions.to_be_bytes());
+        }
+        Ok(outcome)
+    }
+}
+
+/// What a service does to the groups of users.
+#[derive(Clone, Copy)]
+enum Change {
+    Join,
+    Leave,
+}
+
+/// The record of a request that took no time worth telling.
+const fn at_once(outcome: &Outcome) -> Ended {
+    Ended {
+        status: outcome.status,
+        counts: outcome.counts,
+        elapsed_ms: 0,
+    }
+}
+
+fn answered(
+    answer: Option<&Answer>,
+    moment: Moment,
+    ended: &Ended,
+    tail: &[u8],
+    out: &mut Vec<u8>,
+) -> Handled {
+    answer.map_or(Handled::Quiet, |answer| {
+        answer.encode(out, moment.unix_ms, ended, tail);
+        Handled::Answered
+    })
+}
+
+/// Whether the sender wants no answer, whatever happens: known before its body is checked.
+fn is_quiet(op: Op, body: &[u8]) -> bool {
+    op == Op::Push && body.first() == Some(&(ReplyMode::None as u8))
+}

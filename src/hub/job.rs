@@ -1,0 +1,161 @@
+//! The walk of a push to many, as a task: it ends whatever becomes of those who wait for it.
+//!
+//! A job reports over a oneshot, which has room for the report: whoever gave up waiting has dropped
+//! its end, and the job does not notice. This is the one part of the hub that awaits (its turn among
+//! the walks, never a client) and that reads the clock, between its steps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::Hub;
+use super::pump::Pump;
+use super::remembered::{Ended, Id, Progress, Remembered};
+use super::walk::Walk;
+use crate::clock::monotonic;
+use crate::wire::datagram::Op;
+use crate::wire::reason::Status;
+
+/// Sessions that a walk visits before it yields: about half a millisecond of writes.
+const STEP: usize = 128;
+/// Seconds for which a job's result is remembered after its end, since somebody may be asking for it.
+const REMEMBERED_AFTER_END: u32 = 60;
+
+/// How many jobs may be in flight, and how many of them walk at a time.
+pub struct Jobs {
+    max: usize,
+    in_flight: Arc<AtomicUsize>,
+    /// Walks at a time: two a worker, in the order in which they were accepted.
+    turns: Arc<Semaphore>,
+}
+
+/// A place among the jobs in flight.
+pub struct JobPermit(Arc<AtomicUsize>);
+
+impl Jobs {
+    /// At most `max` jobs in flight, served by `workers` threads.
+    pub fn new(max: usize, workers: usize) -> Self {
+        let turns = Arc::new(Semaphore::new(2 * workers));
+        Self {
+            max,
+            in_flight: Arc::default(),
+            turns,
+        }
+    }
+
+    /// Jobs in flight.
+    pub fn len(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether no job is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A place for one more; `None` when there is none.
+    pub fn admit(&self) -> Option<JobPermit> {
+        let admitted = self.in_flight.fetch_add(1, Ordering::Relaxed) < self.max;
+        let permit = JobPermit(Arc::clone(&self.in_flight));
+        admitted.then_some(permit)
+    }
+
+    pub(super) fn turns(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.turns)
+    }
+}
+
+impl Drop for JobPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A push to many that has its place in the log.
+pub struct Job {
+    pub(super) walk: Walk,
+    pub(super) record: Record,
+    pub(super) turns: Arc<Semaphore>,
+    /// Given back last, when everything else of the job is gone.
+    pub(super) permit: JobPermit,
+}
+
+/// Where the outcome is noted: whoever drops it unfinished (a bug) leaves the counts so far.
+pub(super) struct Record {
+    pub(super) hub: Arc<Hub>,
+    pub(super) remembered: Arc<Remembered>,
+    pub(super) id: Id,
+    pub(super) progress: Arc<Progress>,
+    pub(super) started: Instant,
+    pub(super) done: bool,
+}
+
+impl Record {
+    fn finish(&mut self, status: Status) -> Ended {
+        self.done = true;
+        let now = monotonic();
+        let elapsed = now.saturating_duration_since(self.started);
+        let ended = Ended {
+            status,
+            counts: self.progress.counts(),
+            elapsed_ms: millis(elapsed),
+        };
+        let metrics = self.hub.metrics();
+        metrics.request(Op::Push, status);
+        metrics.push_duration.observe(elapsed.as_secs_f64());
+        self.remembered
+            .finish(&self.id, ended, self.hub.tick(now), REMEMBERED_AFTER_END);
+        ended
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.done {
+            self.finish(Status::Timeout);
+        }
+    }
+}
+
+impl Job {
+    /// The counts so far, for whoever asks meanwhile.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.record.progress)
+    }
+
+    /// Walks to the end, notes the result, and reports it to whoever still waits.
+    pub async fn run(self, report: oneshot::Sender<Ended>) {
+        let Self {
+            mut walk,
+            mut record,
+            turns,
+            permit,
+        } = self;
+        let hub = Arc::clone(&record.hub);
+        // Never closed: without a turn the walk goes on all the same.
+        let turn = turns.acquire().await;
+        let mut cx = Pump::new(hub.metrics(), monotonic());
+        loop {
+            let is_done = walk.step(&hub, STEP, &mut cx);
+            record.progress.set(walk.counts());
+            cx.merge(hub.metrics());
+            if is_done {
+                break;
+            }
+            tokio::task::yield_now().await;
+            cx.now = monotonic();
+        }
+        drop((turn, walk));
+        let ended = record.finish(Status::Done);
+        drop((record, permit));
+        // Nobody waits for one who may have left: this never blocks, and a lost receiver is no error.
+        let _ = report.send(ended);
+    }
+}
+
+/// Whole milliseconds, as the wire counts them.
+pub(super) fn millis(elapsed: Duration) -> u32 {
+    u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX)
+}
