@@ -1,0 +1,350 @@
+//! The accept loop: it never waits for a peer.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::connection::{self, Clients, Ending};
+use super::reserve::Reserve;
+use crate::ledger::{Kind, Ledger};
+use crate::metrics::AcceptError;
+use crate::throttle::Throttle;
+use crate::wire::reason::{CloseCode, CloseReason};
+
+/// One log line of a kind in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+/// Clients over the cap that are told so, in order, at a time; more are closed on the spot. They take descriptors of the reserve that
+/// the cap leaves.
+const REFUSALS_MAX: usize = 32;
+/// Connections accepted before the loop yields to others.
+const ACCEPTS_AT_ONCE: u32 = 64;
+
+/// How many connections there are, and may be.
+pub struct Doors {
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Connections of one address; 0: no bound.
+    pub max_per_address: usize,
+    /// New connections a second; 0: no bound.
+    pub accept_rate: u32,
+    /// What the clients' tasks work with.
+    pub clients: Arc<Clients>,
+    /// Spawns them.
+    pub ledger: Ledger,
+    connections: AtomicUsize,
+    refusals: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    /// When the accept loops were last seen to turn, in milliseconds since `born`.
+    beat: AtomicU64,
+    born: Instant,
+}
+
+/// A place among the connections, given back when it is dropped.
+pub(super) struct ConnectionPermit {
+    doors: Arc<Doors>,
+    address: Option<IpAddr>,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.doors.connections.fetch_sub(1, Ordering::Relaxed);
+        let Some(address) = self.address else { return };
+        let mut by_address = self.doors.by_address();
+        if let Some(count) = by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// A place among the refusals.
+struct RefusalPermit(Arc<Doors>);
+
+impl Drop for RefusalPermit {
+    fn drop(&mut self) {
+        self.0.refusals.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Doors {
+    /// The bounds, and what the connections need.
+    pub fn new(
+        (max_connections, max_per_address, accept_rate): (usize, usize, u32),
+        clients: Arc<Clients>,
+        ledger: Ledger,
+    ) -> Self {
+        Self {
+            max_connections,
+            max_per_address,
+            accept_rate,
+            clients,
+            ledger,
+            connections: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+            beat: AtomicU64::new(0),
+            born: Instant::now(),
+        }
+    }
+
+    /// Connections held now, refusals included.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed) + self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// How long ago an accept loop was last seen to turn.
+    pub fn idle_for(&self) -> Duration {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.born.elapsed().saturating_sub(beat)
+    }
+
+    fn by_address(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_beat(&self) {
+        let beat = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beat.store(beat, Ordering::Relaxed);
+    }
+
+    fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, &'static str> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err("too many connections");
+        }
+        let mut permit = ConnectionPermit { doors: Arc::clone(self), address: None };
+        if self.max_per_address > 0 {
+            let peer = peer.to_canonical();
+            let mut by_address = self.by_address();
+            let count = by_address.entry(peer).or_default();
+            if *count >= self.max_per_address {
+                return Err("too many connections from this address");
+            }
+            *count += 1;
+            permit.address = Some(peer);
+        }
+        Ok(permit)
+    }
+
+    /// Gives an accepted connection its task, or turns it away.
+    fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, throttle: &Throttle) {
+        let metrics = self.clients.hub.metrics();
+        metrics.connections_opened.inc();
+        let admitted = match self.clients.draining.load(Ordering::Relaxed) {
+            true => Err((CloseCode::Draining, "draining")),
+            false => self.admit(peer.ip()).map_err(|why| (CloseCode::TooMany, why)),
+        };
+        match admitted {
+            Ok(permit) => {
+                let client = connection::run(stream, peer, Arc::clone(&self.clients), permit);
+                self.ledger.spawn(Kind::Session, client);
+            }
+            Err((code, why)) => {
+                if code == CloseCode::TooMany
+                    && let Some(suppressed) = throttle.admit(Instant::now())
+                {
+                    warn!(%peer, why, suppressed, connections = self.connections(), "refused");
+                }
+                self.refuse(stream, code, why);
+            }
+        }
+    }
+
+    fn refuse(self: &Arc<Self>, stream: TcpStream, code: CloseCode, why: &'static str) {
+        let fits = self.refusals.fetch_add(1, Ordering::Relaxed) < REFUSALS_MAX;
+        let permit = RefusalPermit(Arc::clone(self));
+        let clients = Arc::clone(&self.clients);
+        let refusal = async move {
+            let mut ending = Ending::new(clients.hub.metrics());
+            ending.because(CloseReason::Code(code));
+            if fits {
+                let retry = clients.hub.retry_after_ms();
+                connection::turn_away(&stream, code, retry, why).await;
+            }
+            drop((stream, ending, permit));
+        };
+        if fits {
+            self.ledger.spawn(Kind::Refusal, refusal);
+        } else {
+            // Too many to be polite to: counted, and closed where it stands.
+            self.clients.hub.metrics().connection_closed(CloseReason::Code(code));
+        }
+    }
+
+    /// Accepts on `listener` until `stop`.
+    ///
+    /// # Errors
+    /// There are no descriptors for the reserve.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let metrics = Arc::clone(self.clients.hub.metrics());
+        // With one spare a client that comes when there are no descriptors can be told to come later.
+        let reserve = Reserve::new(1)?;
+        let (errors, refusals) =
+            (Throttle::new(LOG_PERIOD, &metrics), Throttle::new(LOG_PERIOD, &metrics));
+        let mut backoff = Backoff::default();
+        let mut pace = Pace::new(self.accept_rate);
+        loop {
+            let turn = async {
+                pace.wait().await;
+                accept(&listener).await
+            };
+            // The watchdog asks whether this loop turns; without clients it turns once a second.
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                accepted = turn => Some(accepted),
+                () = sleep(Duration::from_secs(1)) => None,
+            };
+            self.note_beat();
+            match accepted {
+                None => {}
+                Some(Ok((stream, peer))) => {
+                    pace.note();
+                    backoff.reset();
+                    self.welcome(stream, peer, &refusals);
+                    if pace.since_yield() >= ACCEPTS_AT_ONCE {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Some(Err(error)) => {
+                    let kind = AcceptError::of(&error);
+                    metrics.accept_error(kind);
+                    if kind.is_shortage() {
+                        // One of those that wait is told so, with the spare's descriptor.
+                        self.turn_one_away(&listener, &reserve).await;
+                    }
+                    if let Some(suppressed) = errors.admit(Instant::now()) {
+                        warn!(%error, suppressed, connections = self.connections(), "accept failed");
+                    }
+                    let rest = backoff.after(&error);
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        () = sleep(rest) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn turn_one_away(self: &Arc<Self>, listener: &TcpListener, reserve: &Reserve) {
+        let accepted = poll_fn(|cx| {
+            let attempt = || match listener.poll_accept(cx) {
+                Poll::Ready(accepted) => accepted,
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            Poll::Ready(reserve.attempt(attempt))
+        });
+        if let Ok((stream, _)) = accepted.await {
+            let metrics = self.clients.hub.metrics();
+            metrics.connections_opened.inc();
+            let mut ending = Ending::new(metrics);
+            ending.because(CloseReason::Code(CloseCode::TooMany));
+            let retry = self.clients.hub.retry_after_ms();
+            connection::say_close(&stream, CloseCode::TooMany, retry, "no descriptors left");
+        }
+        reserve.refill();
+    }
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    listener.accept().await
+}
+
+/// A token bucket for new connections: as many at once as may come in a tenth of a second.
+struct Pace {
+    interval: Duration,
+    burst: Duration,
+    /// When the bucket would be full.
+    full_at: Instant,
+    accepted: u32,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Self {
+        let interval = Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::ZERO);
+        let burst = (interval * (rate / 10)).max(interval);
+        Self { interval, burst, full_at: Instant::now(), accepted: 0 }
+    }
+
+    /// Waits until one more may be accepted.
+    async fn wait(&self) {
+        let earliest = self.full_at + self.interval;
+        tokio::time::sleep_until(earliest.checked_sub(self.burst).unwrap_or(earliest)).await;
+    }
+
+    fn note(&mut self) {
+        self.full_at = self.full_at.max(Instant::now()) + self.interval;
+        self.accepted += 1;
+    }
+
+    fn since_yield(&mut self) -> u32 {
+        let accepted = self.accepted;
+        if accepted >= ACCEPTS_AT_ONCE {
+            self.accepted = 0;
+        }
+        accepted
+    }
+}
+
+/// Notes at start how many connections there may be: the configured number, or what the descriptors leave.
+pub fn max_connections(configured: usize, descriptors: u64) -> usize {
+    /// Descriptors for everything but clients: listeners, the log, profiles, admin connections, refusals.
+    const RESERVE: u64 = 128;
+    let most = usize::try_from(descriptors.saturating_sub(RESERVE).max(16)).unwrap_or(usize::MAX);
+    if configured > most {
+        warn!(configured, most, "clients.max_connections is above what the descriptor limit leaves");
+    }
+    let max = if configured == 0 { most } else { configured.min(most) };
+    info!(max_connections = max, descriptors, "descriptor limit");
+    max
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn accepts_are_paced_after_a_burst() {
+        let (start, mut pace) = (Instant::now(), Pace::new(1000));
+        for _ in 0..1100 {
+            pace.wait().await;
+            pace.note();
+        }
+        let took = start.elapsed();
+        assert!((Duration::from_millis(980)..Duration::from_millis(1100)).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_rate_nobody_waits() {
+        let (start, mut pace) = (Instant::now(), Pace::new(0));
+        for _ in 0..10_000 {
+            pace.wait().await;
+            pace.note();
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_cap_stays_below_the_descriptor_limit() {
+        assert_eq!(max_connections(0, 20_000), 19_872);
+        assert_eq!(max_connections(100_000, 20_000), 19_872);
+        assert_eq!(max_connections(10, 20_000), 10);
+        assert_eq!(max_connections(0, 64), 16);
+    }
+}

@@ -1,0 +1,217 @@
+//! The datagram door: batches in, answers out, jobs and those who wait for them spawned.
+
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::clock::{Clock, monotonic};
+use crate::hub::Hub;
+use crate::hub::intake::{Answer, Handled, Intake, Moment, Pending};
+use crate::hub::pump::Pump;
+use crate::hub::remembered::{Ended, Progress};
+use crate::ledger::{Kind, Ledger};
+use crate::throttle::Throttle;
+use crate::wire::reason::Status;
+
+/// Room for one receive call: the kernel may join datagrams of one sender up to this.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// One log line of a kind in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// The datagram door.
+pub struct UdpDoor {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    hub: Arc<Hub>,
+    intake: Arc<Intake>,
+    ledger: Ledger,
+    clock: Clock,
+    /// How long a handler waits for its job.
+    deadline: Duration,
+    /// When the loop was last seen to turn, in milliseconds since `born`.
+    beat: AtomicU64,
+    born: Instant,
+    unsent: Throttle,
+}
+
+/// Where an answer goes, and from which of our addresses.
+#[derive(Clone, Copy)]
+struct Return {
+    to: SocketAddr,
+    from: Option<IpAddr>,
+}
+
+impl UdpDoor {
+    /// Around a bound socket that does not block.
+    ///
+    /// # Errors
+    /// Those of the system calls that set the socket up.
+    pub fn new(
+        socket: std::net::UdpSocket,
+        hub: Arc<Hub>,
+        intake: Arc<Intake>,
+        ledger: Ledger,
+        clock: Clock,
+        deadline: Duration,
+    ) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        let socket = UdpSocket::from_std(socket)?;
+        let unsent = Throttle::new(LOG_PERIOD, hub.metrics());
+        let (beat, born) = (AtomicU64::new(0), Instant::now());
+        Ok(Self { socket, state, hub, intake, ledger, clock, deadline, beat, born, unsent })
+    }
+
+    /// The socket, for what the kernel counts about it.
+    pub const fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// How long ago the loop was last seen to turn.
+    pub fn idle_for(&self) -> Duration {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.born.elapsed().saturating_sub(beat)
+    }
+
+    /// Receives until `stop`.
+    pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
+        let mut buffers = vec![0; BATCH_SIZE * BUFFER_BYTES];
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let mut out = Vec::new();
+        loop {
+            let beat = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.beat.store(beat, Ordering::Relaxed);
+            // The watchdog asks whether this loop turns; without datagrams it turns once a second.
+            let received = tokio::select! {
+                () = stop.cancelled() => return,
+                received = self.receive(&mut buffers, &mut metas) => received,
+                () = tokio::time::sleep(Duration::from_secs(1)) => continue,
+            };
+            match received {
+                Ok(count) => {
+                    let chunks = buffers.chunks(BUFFER_BYTES).zip(&metas).take(count);
+                    self.handle_batch(chunks, &mut out);
+                    // The budget: one batch, then whoever else is ready.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => {
+                    // An ICMP error of an earlier answer, or a shortage of memory: neither ends the door.
+                    if let Some(suppressed) = self.unsent.admit(Instant::now()) {
+                        warn!(%error, suppressed, "receive failed");
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        }
+    }
+
+    async fn receive(&self, buffers: &mut [u8], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        self.socket
+            .async_io(Interest::READABLE, || {
+                let mut slices = buffers.chunks_mut(BUFFER_BYTES);
+                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
+                    IoSliceMut::new(slices.next().unwrap_or_default())
+                });
+                self.state.recv((&self.socket).into(), &mut slices, metas)
+            })
+            .await
+    }
+
+    fn handle_batch<'a>(
+        self: &Arc<Self>,
+        batch: impl Iterator<Item = (&'a [u8], &'a RecvMeta)>,
+        out: &mut Vec<u8>,
+    ) {
+        let moment = Moment { instant: monotonic(), unix_ms: self.clock.now_ms() };
+        let mut cx = Pump::new(self.hub.metrics(), moment.instant);
+        for (buffer, meta) in batch {
+            let is_loopback = meta.addr.ip().to_canonical().is_loopback();
+            let back = Return { to: meta.addr, from: meta.dst_ip };
+            let received = &buffer[..meta.len.min(buffer.len())];
+            // An empty datagram has no stride to be cut by, and is one all the same.
+            let datagrams = match received {
+                [] => received.chunks(1).chain(Some(received)),
+                _ => received.chunks(meta.stride.max(1)).chain(None),
+            };
+            for datagram in datagrams {
+                out.clear();
+                match self.intake.handle(datagram, is_loopback, moment, &mut cx, out) {
+                    Handled::Silent(_) | Handled::Quiet => {}
+                    Handled::Answered => self.send(out, back),
+                    Handled::Job(pending) => self.start(*pending, back, out),
+                }
+            }
+        }
+        cx.merge(self.hub.metrics());
+    }
+
+    /// Gives the job its task, and whoever waits for it another: neither waits for this loop, nor it for them.
+    fn start(self: &Arc<Self>, pending: Pending, back: Return, out: &[u8]) {
+        let Pending { job, answer, accepted } = pending;
+        if accepted {
+            self.send(out, back);
+        }
+        let progress = job.progress();
+        let (report, reported) = oneshot::channel();
+        self.ledger.spawn(Kind::PushJob, job.run(report));
+        if let Some(answer) = answer {
+            let handler = Arc::clone(self).wait(answer, back, reported, progress);
+            self.ledger.spawn(Kind::PushHandler, handler);
+        }
+    }
+
+    fn wait(
+        self: Arc<Self>,
+        answer: Answer,
+        back: Return,
+        reported: oneshot::Receiver<Ended>,
+        progress: Arc<Progress>,
+    ) -> impl Future<Output = ()> {
+        let started = Instant::now();
+        async move {
+            let ended = match timeout(self.deadline, reported).await {
+                Ok(Ok(ended)) => ended,
+                // The deadline, or a job that died: what became of it is not known here.
+                Err(_) | Ok(Err(_)) => {
+                    self.hub.metrics().push_timeouts.inc();
+                    let elapsed_ms =
+                        u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+                    Ended { status: Status::Timeout, counts: progress.counts(), elapsed_ms }
+                }
+            };
+            let mut out = Vec::with_capacity(128);
+            answer.encode(&mut out, self.clock.now_ms(), &ended, &[]);
+            self.send(&out, back);
+        }
+    }
+
+    /// Sends an answer if the socket takes it; a lost one is asked for again by its sender.
+    fn send(&self, contents: &[u8], back: Return) {
+        let transmit = Transmit {
+            destination: back.to,
+            ecn: None,
+            contents,
+            segment_size: None,
+            src_ip: back.from,
+        };
+        let sent = self.socket.try_io(Interest::WRITABLE, || {
+            self.state.try_send((&self.socket).into(), &transmit)
+        });
+        if let Err(error) = sent {
+            self.hub.metrics().replies_unsent.inc();
+            if let Some(suppressed) = self.unsent.admit(Instant::now()) {
+                warn!(%error, to = %back.to, suppressed, "an answer was not sent");
+            }
+        }
+    }
+}
