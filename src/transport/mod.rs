@@ -1,1 +1,8 @@
 //! Sockets.
+
+pub mod phase;
+
+pub mod backoff;
+pub mod reserve;
+
+pub mod admin;

@@ -1,1 +1,94 @@
-//! The admin door: metrics, health, profiles.
+//! The admin door, HTTP/1.1, GET only:
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/` | an index of these |
+//! | `/metrics` | Prometheus text, version 0.0.4 |
+//! | `/healthz` | 200 while the process works, else 503 |
+//! | `/readyz` | 200 `ready` while it serves, else 503 and the word of its phase |
+//! | `/debug/pprof/` | an index of the profiles |
+//! | `/debug/pprof/profile?seconds=30` | where CPU time goes, gzipped protobuf |
+//! | `/debug/pprof/flamegraph?seconds=30` | the same as SVG |
+//! | `/debug/pprof/tasks` | live tasks by kind and site, gzipped protobuf; text with `?debug=1` |
+//!
+//! Who may ask is decided before the path is looked at ([`access`]). The hub is not known here:
+//! what this door shows of it comes through the handles of [`AdminState`].
+
+pub mod access;
+mod serve;
+
+mod health;
+mod index;
+mod profile;
+mod tasks;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+pub use serve::serve;
+
+use super::phase::PhaseCell;
+use crate::ledger::Ledger;
+use crate::metrics::{Live, Metrics};
+use access::Token;
+
+/// What the admin door shows, and whom it lets in.
+#[derive(Clone)]
+pub struct AdminState {
+    /// Rendered at `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Shown as a profile; runs this door's tasks.
+    pub ledger: Ledger,
+    /// The values that are read at a scrape. Must not wait.
+    pub live: Arc<dyn Fn() -> Live + Send + Sync>,
+    /// Decides `/readyz`.
+    pub phase: PhaseCell,
+    /// Decides `/healthz`; the error says what does not work. Must not wait.
+    pub health: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Asked of everybody where it is set.
+    pub token: Option<Token>,
+    /// Host names taken besides loopback names and the address, lower case, without a port.
+    pub hosts: Arc<[String]>,
+    /// The address of the door as bound.
+    pub address: SocketAddr,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The routes, behind the check of who asks.
+pub fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/", get(index::root))
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/debug/pprof/", get(index::profiles))
+        .route("/debug/pprof/profile", get(profile::profile))
+        .route("/debug/pprof/flamegraph", get(profile::flamegraph))
+        .route("/debug/pprof/tasks", get(tasks::tasks))
+        .fallback(|| async { plain(StatusCode::NOT_FOUND, "no such page; / lists them\n") })
+        .layer(from_fn_with_state(state.clone(), access::guard))
+        .with_state(state)
+}
+
+/// A line of text.
+fn plain(status: StatusCode, text: impl Into<String>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (status, headers, text.into()).into_response()
+}

@@ -1,0 +1,157 @@
+//! Where CPU time goes: samples of the running threads, 99 a second of CPU time.
+//!
+//! One at a time, since the timer and its signal belong to the whole process. Who closes the
+//! connection ends the profile.
+
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pprof::protos::Message;
+use pprof::{ProfilerGuard, ProfilerGuardBuilder, Report};
+use serde::Deserialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{AdminState, plain};
+use crate::ledger::Kind;
+
+/// Not 100, so that work on a round beat is not always or never met.
+const FREQUENCY_HZ: i32 = 99;
+const SECONDS_DEFAULT: u64 = 30;
+const SECONDS_MAX: u64 = 120;
+
+/// The one place at the profiler.
+static PROFILER: Semaphore = Semaphore::const_new(1);
+
+/// What may be asked for.
+#[derive(Deserialize)]
+pub(super) struct Params {
+    seconds: Option<u64>,
+}
+
+type Asked = Result<Query<Params>, QueryRejection>;
+
+/// Why there is no profile.
+enum Refusal {
+    Seconds,
+    Occupied,
+    Failed(String),
+}
+
+/// A profile that runs: the sampler before its place, so that it has stopped when that is free.
+struct Running {
+    sampler: ProfilerGuard<'static>,
+    _place: SemaphorePermit<'static>,
+}
+
+/// Gzipped protobuf for `go tool pprof`.
+pub(super) async fn profile(State(state): State<AdminState>, asked: Asked) -> Response {
+    let encoded = sampled(&state, asked, |report| {
+        let profile = report.pprof().map_err(|error| error.to_string())?;
+        gzip(&profile.encode_to_vec()).map_err(|error| error.to_string())
+    });
+    match encoded.await {
+        Ok(bytes) => attachment("profile.pb.gz", bytes),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// An SVG that a browser shows.
+pub(super) async fn flamegraph(State(state): State<AdminState>, asked: Asked) -> Response {
+    let drawn = sampled(&state, asked, |report| {
+        let mut svg = Vec::new();
+        if !report.data.is_empty() {
+            report
+                .flamegraph(&mut svg)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(svg)
+    });
+    match drawn.await {
+        Ok(svg) if svg.is_empty() => plain(StatusCode::OK, "no sample: no CPU time was used\n"),
+        Ok(svg) => ([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// A file that is saved rather than shown.
+pub(super) fn attachment(name: &str, bytes: Vec<u8>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        ),
+    ];
+    (headers, bytes).into_response()
+}
+
+pub(super) fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+/// Samples for as long as was asked, then builds what was asked on a thread for blocking work:
+/// names of symbols take their time.
+async fn sampled(
+    state: &AdminState,
+    asked: Asked,
+    build: fn(&Report) -> Result<Vec<u8>, String>,
+) -> Result<Vec<u8>, Refusal> {
+    let seconds = seconds(asked).ok_or(Refusal::Seconds)?;
+    let running = start()?;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let work = move || {
+        let report = running
+            .sampler
+            .report()
+            .build()
+            .map_err(|error| error.to_string())?;
+        build(&report)
+    };
+    let built = state.ledger.spawn_blocking(Kind::Admin, work).await;
+    built
+        .unwrap_or_else(|error| Err(error.to_string()))
+        .map_err(Refusal::Failed)
+}
+
+fn seconds(asked: Asked) -> Option<u64> {
+    let Query(params) = asked.ok()?;
+    let seconds = params.seconds.unwrap_or(SECONDS_DEFAULT);
+    (1..=SECONDS_MAX).contains(&seconds).then_some(seconds)
+}
+
+fn start() -> Result<Running, Refusal> {
+    let place = PROFILER.try_acquire().map_err(|_| Refusal::Occupied)?;
+    let sampler = ProfilerGuardBuilder::default()
+        .frequency(FREQUENCY_HZ)
+        .build();
+    let sampler = sampler.map_err(|error| Refusal::Failed(error.to_string()))?;
+    Ok(Running {
+        sampler,
+        _place: place,
+    })
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Seconds => {
+                let text = format!("seconds is a number from 1 to {SECONDS_MAX}\n");
+                plain(StatusCode::BAD_REQUEST, text)
+            }
+            Self::Occupied => {
+                let text = "another CPU profile is running; try again when it is done\n";
+                plain(StatusCode::CONFLICT, text)
+            }
+            Self::Failed(what) => {
+                let text = format!("the profile failed: {what}\n");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The accept loop of the admin door and the life of its connections.
+//!
+//! It must answer when everything else has run out: descriptors come from a reserve, tasks and
+//! connections are few and bounded, and no peer can hold one for ever.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{AdminState, router};
+use crate::ledger::Kind;
+use crate::metrics::{AcceptError, Metrics};
+use crate::throttle::Throttle;
+use crate::transport::backoff::Backoff;
+use crate::transport::reserve::Reserve;
+
+/// Connections at once; who comes after waits in the kernel's backlog.
+const CONNECTIONS_MAX: usize = 64;
+/// As many can look at a process without descriptors at once: a scrape, a probe, two people.
+const RESERVE: usize = 4;
+/// From the first byte to the end of a request's head, and between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A head is a few hundred bytes; hyper wants 8 KiB at least.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// A connection as old as this takes no further request.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
+/// Then it has as long as this to end the last one: the longest profile and its report.
+const LAST_REQUEST_MAX: Duration = Duration::from_secs(180);
+/// At the end of the process it has this.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// One log line of a kind in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// Serves the admin door until `stop`. Its connections are tasks of the ledger, and end within a
+/// second of `stop`.
+///
+/// # Errors
+/// There are no descriptors for the reserve. Once it serves, it goes on whatever happens.
+pub async fn serve(
+    listener: TcpListener,
+    state: AdminState,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let reserve = Arc::new(Reserve::new(RESERVE)?);
+    let state = AdminState {
+        address: listener.local_addr()?,
+        ..state
+    };
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let app = router(state.clone());
+    let throttle = Throttle::new(LOG_PERIOD, &state.metrics);
+    let mut backoff = Backoff::default();
+    let mut accepting = pin!(stop.cancelled());
+    loop {
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
+            accept(&listener, &reserve, &state.metrics)
+                .await
+                .map(|stream| (stream, permit))
+        };
+        let accepted = tokio::select! {
+            () = &mut accepting => return Ok(()),
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((stream, permit)) => {
+                backoff.reset();
+                let held = Held {
+                    reserve: Arc::clone(&reserve),
+                    _permit: permit,
+                };
+                let connection = connection(stream, app.clone(), stop.clone(), held);
+                state.ledger.spawn(Kind::Admin, connection);
+            }
+            Err(error) => {
+                if let Some(suppressed) = throttle.admit(Instant::now()) {
+                    warn!(%error, suppressed, "admin door: accept failed");
+                }
+                let rest = backoff.after(&error);
+                tokio::select! {
+                    () = &mut accepting => return Ok(()),
+                    () = tokio::time::sleep(rest) => {}
+                }
+            }
+        }
+    }
+}
+
+/// What a connection gives back at its end.
+struct Held {
+    reserve: Arc<Reserve>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The socket is closed by now: where descriptors are scarce, its number is the next spare.
+        self.reserve.refill();
+    }
+}
+
+/// The next connection. Polled by hand, so that an attempt with a spare given back is made without
+/// a wait before it, in which another listener would take the number.
+async fn accept(
+    listener: &TcpListener,
+    reserve: &Reserve,
+    metrics: &Metrics,
+) -> io::Result<TcpStream> {
+    poll_fn(|cx| {
+        let attempt = || match listener.poll_accept(cx) {
+            // Counted at each attempt: one that the reserve saved is a shortage all the same.
+            Poll::Ready(accepted) => accepted.inspect_err(|error| {
+                metrics.accept_error(AcceptError::of(error));
+            }),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        match reserve.attempt(attempt) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            accepted => Poll::Ready(accepted.map(|(stream, _)| stream)),
+        }
+    })
+    .await
+}
+
+/// One connection: request after request, until one of both has had enough.
+async fn connection(stream: TcpStream, app: Router, stop: CancellationToken, held: Held) {
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    {
+        let mut http = pin!(http);
+        let ended = tokio::select! {
+            ended = &mut http => Some(ended),
+            () = stop.cancelled() => None,
+            () = tokio::time::sleep(CONNECTION_AGE_MAX) => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                http.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = &mut http => ended,
+                    () = farewell(&stop) => Ok(()),
+                    () = tokio::time::sleep(LAST_REQUEST_MAX) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            // The peer's doing: a head that never came, a reset.
+            debug!(%error, "admin connection ended");
+        }
+    }
+    drop(held);
+}
+
+/// The time that is left once the process is to end.
+async fn farewell(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(FAREWELL_MAX).await;
+}
