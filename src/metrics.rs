@@ -1,1 +1,342 @@
-//! Every counter, gauge and histogram.
+//! Every counter, gauge and histogram, in one struct. The doc sentence of a field is its help.
+//!
+//! No label holds a user, a group or an address: the values of each label are a closed list, and
+//! the handle of each value is fetched once, so that nothing is looked up on the hot path.
+
+mod family;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Mutex;
+
+use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+
+use crate::clock::Clock;
+use crate::ledger::Kind;
+use crate::wire::{CloseReason, Op, RejectCause, Status};
+use family::{Declare, Labels};
+
+pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};
+
+/// What became of a message at one session that it was due for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel has taken all of it.
+    Written,
+    /// Its ttl ended first.
+    Expired,
+    /// A newer one with its collapse key took its place.
+    Superseded,
+    /// A replaying session did not reach it in time, or it was dropped at a bound.
+    Skipped,
+    /// The session left the group it was addressed to.
+    Left,
+    /// The session was cut as a slow consumer with this ahead of it.
+    Slow,
+    /// The session ended for another reason with this ahead of it.
+    Closed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of its index.
+    pub const ALL: [Self; 7] = [
+        Self::Written,
+        Self::Expired,
+        Self::Superseded,
+        Self::Skipped,
+        Self::Left,
+        Self::Slow,
+        Self::Closed,
+    ];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::Skipped => "skipped",
+            Self::Left => "left",
+            Self::Slow => "slow",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What an accept loop was refused by the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptError {
+    /// No descriptor left in this process.
+    Emfile,
+    /// None left in the system.
+    Enfile,
+    /// No buffer space.
+    Enobufs,
+    /// No memory.
+    Enomem,
+    /// Anything else.
+    Other,
+}
+
+impl AcceptError {
+    /// Every kind, in the order of its index.
+    pub const ALL: [Self; 5] = [
+        Self::Emfile,
+        Self::Enfile,
+        Self::Enobufs,
+        Self::Enomem,
+        Self::Other,
+    ];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Emfile => "emfile",
+            Self::Enfile => "enfile",
+            Self::Enobufs => "enobufs",
+            Self::Enomem => "enomem",
+            Self::Other => "other",
+        }
+    }
+
+    /// The kind of an error that `accept` gave.
+    pub fn of(error: &std::io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => Self::Emfile,
+            Some(Errno::NFILE) => Self::Enfile,
+            Some(Errno::NOBUFS) => Self::Enobufs,
+            Some(Errno::NOMEM) => Self::Enomem,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether it is a lack of something that only time brings back; a peer that went away while it
+    /// waited to be accepted is not.
+    pub const fn is_shortage(self) -> bool {
+        !matches!(self, Self::Other)
+    }
+}
+
+/// What is read at a scrape instead of counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Authenticated, attached clients.
+    pub sessions: u64,
+    /// Connections held, those in their handshake too.
+    pub connections: u64,
+    /// Deliveries that sessions have ahead of them.
+    pub deliveries_waiting: u64,
+    /// Messages held in the log.
+    pub log_messages: u64,
+    /// Their bytes.
+    pub log_bytes: u64,
+    /// Sessions whose socket would not take more.
+    pub sessions_behind: u64,
+    /// Datagrams that the kernel dropped since the sockets were opened.
+    pub kernel_drops: u64,
+}
+
+/// Declares the struct, and the constructor that registers each field under its name with its doc
+/// comment as help.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal ($($spec:tt)*);)*) => {
+        /// All metrics of a process.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $field: $kind,)*
+            registry: Registry,
+            /// The kernel's drops at the last scrape. A lock, because two scrapes may be at it.
+            kernel_drops_seen: Mutex<u64>,
+        }
+
+        impl Metrics {
+            fn register() -> Self {
+                let registry = Registry::new();
+                $(let $field = <$kind>::declare(
+                    &registry, $name, concat!($($help),+).trim(), ($($spec)*),
+                );)*
+                Self { $($field,)* registry, kernel_drops_seen: Mutex::new(0) }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Always 1; the label says which build this is.
+    build_info: GaugeFamily = "pushgate_build_info" (Labels::one("version", [VERSION]));
+    /// Start of the process, in seconds since 1970.
+    process_start_time: prometheus::Gauge = "process_start_time_seconds" (());
+    /// Authenticated clients that are attached now.
+    sessions: IntGauge = "pushgate_sessions" (());
+    /// Client connections held now, those in their handshake too.
+    connections: IntGauge = "pushgate_connections" (());
+    /// Client connections accepted.
+    connections_opened: IntCounter = "pushgate_connections_opened_total" (());
+    /// Client connections that ended, by the first cause.
+    connections_closed: CounterFamily = "pushgate_connections_closed_total"
+        (Labels::one("reason", CloseReason::ALL.iter().map(|reason| reason.word())));
+    /// Errors of accept, by kind.
+    accept_errors: CounterFamily = "pushgate_accept_errors_total"
+        (Labels::one("kind", AcceptError::ALL.map(AcceptError::word)));
+    /// Datagrams received.
+    datagrams_received: IntCounter = "pushgate_datagrams_received_total" (());
+    /// Datagrams dropped without an answer, by cause.
+    datagrams_rejected: CounterFamily = "pushgate_datagrams_rejected_total"
+        (Labels::one("cause", RejectCause::ALL.iter().map(|cause| cause.word())));
+    /// Datagrams that the kernel dropped because the receive buffer was full.
+    kernel_drops: IntCounter = "pushgate_kernel_drops_total" (());
+    /// Authentic requests, each once, by how they ended.
+    requests: CounterFamily = "pushgate_requests_total" (requests());
+    /// Repeats of remembered requests; in no other count.
+    repeats: IntCounter = "pushgate_repeats_total" (());
+    /// Replies that the socket did not take.
+    replies_unsent: IntCounter = "pushgate_replies_unsent_total" (());
+    /// Requests whose results are remembered now.
+    remembered_requests: IntGauge = "pushgate_remembered_requests" (());
+    /// How old authentic requests are when they arrive; below zero where the sender's clock is
+    /// ahead.
+    sender_skew: Histogram = "pushgate_sender_skew_seconds" (SKEW_BUCKETS);
+    /// Pushes answered with TIMEOUT, whose jobs went on.
+    push_timeouts: IntCounter = "pushgate_push_timeouts_total" (());
+    /// Time from a push's acceptance to the end of its job.
+    push_duration: Histogram = "pushgate_push_duration_seconds" (DURATION_BUCKETS);
+    /// Push jobs in flight.
+    jobs: IntGauge = "pushgate_jobs" (());
+    /// Deliveries, by what became of them.
+    deliveries: CounterFamily = "pushgate_deliveries_total"
+        (Labels::one("outcome", Outcome::ALL.map(Outcome::word)));
+    /// Deliveries that sessions have ahead of them now.
+    deliveries_waiting: IntGauge = "pushgate_deliveries_waiting" (());
+    /// Time from a message being due for a session to the kernel having taken all of it.
+    delivery_latency: Histogram = "pushgate_delivery_latency_seconds" (DURATION_BUCKETS);
+    /// Messages held in the log now.
+    log_messages: IntGauge = "pushgate_log_messages" (());
+    /// Bytes of the messages held in the log now.
+    log_bytes: IntGauge = "pushgate_log_bytes" (());
+    /// Sessions whose socket would not take more and that have messages ahead of them now.
+    sessions_behind: IntGauge = "pushgate_sessions_behind" (());
+    /// Tasks that are live now, by kind.
+    tasks: GaugeFamily = "pushgate_tasks" (kinds());
+    /// Tasks started, by kind.
+    tasks_started: CounterFamily = "pushgate_tasks_started_total" (kinds());
+    /// Tasks ended, by kind.
+    tasks_ended: CounterFamily = "pushgate_tasks_ended_total" (kinds());
+    /// Tasks that ended in a panic, by kind.
+    tasks_panicked: CounterFamily = "pushgate_tasks_panicked_total" (kinds());
+    /// Age of the oldest live task, by kind; 0 without one.
+    task_oldest: SecondsFamily = "pushgate_task_oldest_seconds" (kinds());
+    /// Log lines held back because many alike came in one period.
+    log_lines_suppressed: IntCounter = "pushgate_log_lines_suppressed_total" (());
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let metrics = Self::register();
+        metrics.build_info.at(0).set(1);
+        metrics
+            .process_start_time
+            .set(Clock::system().now_ms() as f64 / 1e3);
+        metrics
+    }
+
+    /// Counts a connection that ended.
+    pub fn connection_closed(&self, reason: CloseReason) {
+        self.connections_closed.at(reason.index()).inc();
+    }
+
+    /// Counts a datagram that was dropped without an answer.
+    pub fn datagram_rejected(&self, cause: RejectCause) {
+        self.datagrams_rejected.at(cause.index()).inc();
+    }
+
+    /// Counts an authentic request by how it ended.
+    pub fn request(&self, op: Op, status: Status) {
+        let row = usize::from(op.code()) - 1;
+        self.requests
+            .at(row * Status::ALL.len() + usize::from(status.code()))
+            .inc();
+    }
+
+    /// Counts `n` deliveries.
+    pub fn deliveries(&self, outcome: Outcome, n: u64) {
+        self.deliveries.at(outcome as usize).inc_by(n);
+    }
+
+    /// Counts an error of accept.
+    pub fn accept_error(&self, kind: AcceptError) {
+        self.accept_errors.at(kind as usize).inc();
+    }
+
+    /// Takes the values that are read at a scrape.
+    pub fn set_live(&self, live: &Live) {
+        set(&self.sessions, live.sessions);
+        set(&self.connections, live.connections);
+        set(&self.deliveries_waiting, live.deliveries_waiting);
+        set(&self.log_messages, live.log_messages);
+        set(&self.log_bytes, live.log_bytes);
+        set(&self.sessions_behind, live.sessions_behind);
+        let mut seen = self
+            .kernel_drops_seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // The kernel's number is absolute and begins again with a new socket; the counter only
+        // rises.
+        self.kernel_drops
+            .inc_by(live.kernel_drops.saturating_sub(*seen));
+        *seen = live.kernel_drops;
+    }
+
+    /// The text exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = Vec::with_capacity(32 * 1024);
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("every family has a name, and a vector takes every byte");
+        String::from_utf8(text).expect("names, help and labels are text")
+    }
+}
+
+fn set(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn kinds() -> Labels {
+    Labels::one("kind", Kind::ALL.map(Kind::word))
+}
+
+/// A row for each op and status; the index is (op code - 1) x statuses + status code.
+fn requests() -> Labels {
+    let rows = Op::ALL
+        .iter()
+        .flat_map(|op| {
+            Status::ALL
+                .iter()
+                .map(|status| vec![op.word(), status.word()])
+        })
+        .collect();
+    Labels {
+        names: vec!["op", "status"],
+        rows,
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// From a clock that is ahead by more than `udp.future` allows, to twice the default window.
+const SKEW_BUCKETS: &[f64] = &[
+    -10.0, -1.0, -0.1, 0.0, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0,
+];
+
+/// From one small push over loopback to the default deadline of a job.
+const DURATION_BUCKETS: &[f64] = &[
+    0.000_1, 0.000_25, 0.001, 0.002_5, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
