@@ -1,0 +1,168 @@
+//! The MAC of datagrams, over raw bytes: the only maker of a [`Verified`] datagram.
+//!
+//! HMAC-SHA256 of everything but the MAC field itself: bytes 0 to 31, then 64 to the end.
+
+use ring::hmac;
+
+use super::datagram::{HEADER_BYTES, Header, MAC_OFFSET, Op, Unverified};
+use super::reason::RejectCause;
+
+/// The fewest bytes of a secret: as many as its MACs have.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+const MAC_BYTES: usize = HEADER_BYTES - MAC_OFFSET;
+
+/// A service's key. Its debug output holds no part of the secret.
+#[derive(Clone)]
+pub struct Key(hmac::Key);
+
+/// Why a secret is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Too few bytes; how many there are.
+    #[error("secret of {0} bytes is shorter than 32")]
+    Short(usize),
+    /// A character that is not a hexadecimal digit; its byte offset.
+    #[error("secret is not hexadecimal at character {0}")]
+    NotHex(usize),
+    /// An odd number of hexadecimal digits; how many.
+    #[error("secret has an odd number of hexadecimal digits, {0}")]
+    Odd(usize),
+}
+
+impl Key {
+    /// A key from the bytes of its secret.
+    ///
+    /// # Errors
+    /// [`KeyError::Short`] with fewer than [`SECRET_BYTES_MIN`].
+    pub fn new(secret: &[u8]) -> Result<Self, KeyError> {
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(KeyError::Short(secret.len()));
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+    }
+
+    /// A key from the hexadecimal digits of its secret, of either case.
+    ///
+    /// # Errors
+    /// As [`Key::new`], and for what is not an even number of digits.
+    pub fn from_hex(digits: &str) -> Result<Self, KeyError> {
+        let digits = digits.as_bytes();
+        if let Some(at) = digits.iter().position(|digit| !digit.is_ascii_hexdigit()) {
+            return Err(KeyError::NotHex(at));
+        }
+        if !digits.len().is_multiple_of(2) {
+            return Err(KeyError::Odd(digits.len()));
+        }
+        let secret: Vec<u8> = digits
+            .chunks_exact(2)
+            .map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]))
+            .collect();
+        Self::new(&secret)
+    }
+
+    /// The MAC of a datagram that has at least a header.
+    fn mac(&self, datagram: &[u8]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&datagram[..MAC_OFFSET]);
+        context.update(&datagram[HEADER_BYTES..]);
+        context.sign()
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").finish_non_exhaustive()
+    }
+}
+
+/// The value of a hexadecimal digit.
+fn nibble(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// Fills in the MAC of a datagram whose other bytes are complete.
+pub(super) fn seal(datagram: &mut [u8], key: &Key) {
+    let mac = key.mac(datagram);
+    datagram[MAC_OFFSET..HEADER_BYTES].copy_from_slice(mac.as_ref());
+}
+
+/// Whether the MAC is that of the bytes under the key. Reads no field of the body.
+pub(super) fn check_signed(datagram: &[u8], key: &Key) -> Result<(), RejectCause> {
+    let expected = key.mac(datagram);
+    if !equal(expected.as_ref(), &datagram[MAC_OFFSET..HEADER_BYTES]) {
+        return Err(RejectCause::Mac);
+    }
+    Ok(())
+}
+
+/// Whether the datagram is what an unsigned one must be: key id 0, and a MAC of zeros.
+pub(super) fn check_unsigned(datagram: &[u8], key_id: u32) -> Result<(), RejectCause> {
+    if key_id != 0 || datagram[MAC_OFFSET..HEADER_BYTES] != [0; MAC_BYTES] {
+        return Err(RejectCause::Unsigned);
+    }
+    Ok(())
+}
+
+/// Whether two MACs are the same, in a time that does not depend on where they differ: the
+/// difference of all bytes is gathered, and hidden from the optimizer, before it is looked at.
+/// (ring verifies only a message in one piece, and its own comparison is not for use outside.)
+fn equal(left: &[u8], right: &[u8]) -> bool {
+    let difference = left
+        .iter()
+        .zip(right)
+        .fold(0, |sum, (left, right)| sum | (left ^ right));
+    left.len() == right.len() && std::hint::black_box(difference) == 0
+}
+
+/// A request that is what its sender sent (or unsigned, where that is accepted): its body may be
+/// read now. There is no other way to one than [`Unverified::verify`] and
+/// [`Unverified::accept_unsigned`].
+#[derive(Clone, Copy, Debug)]
+pub struct Verified<'a>(Unverified<'a>);
+
+impl<'a> Unverified<'a> {
+    /// Checks the MAC under the key that [`Unverified::key_id`] names, in constant time, before
+    /// the body is read.
+    ///
+    /// # Errors
+    /// [`RejectCause::Mac`].
+    pub fn verify(self, key: &Key) -> Result<Verified<'a>, RejectCause> {
+        check_signed(self.bytes(), key)?;
+        Ok(Verified(self))
+    }
+
+    /// Accepts the datagram without a key, where the caller has decided that it may.
+    ///
+    /// # Errors
+    /// [`RejectCause::Unsigned`] when the key id or a byte of the MAC is not zero.
+    pub fn accept_unsigned(self) -> Result<Verified<'a>, RejectCause> {
+        check_unsigned(self.bytes(), self.key_id())?;
+        Ok(Verified(self))
+    }
+}
+
+impl<'a> Verified<'a> {
+    /// The header.
+    pub fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    /// What the request asks for.
+    pub fn op(&self) -> Op {
+        self.0.op()
+    }
+
+    /// Everything behind the header.
+    pub fn body(&self) -> &'a [u8] {
+        &self.0.bytes()[HEADER_BYTES..]
+    }
+
+    /// The whole datagram: a repeat has the same.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.0.bytes()
+    }
+}
