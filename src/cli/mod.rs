@@ -8,6 +8,14 @@
 mod exit;
 mod output;
 
+pub mod sender;
+
+mod args;
+mod report;
+
+mod push;
+mod request;
+
 mod backoff;
 mod schedule;
 
@@ -39,6 +47,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Push(push::Push),
+    Presence(request::Presence),
+    Join(request::Join),
+    Leave(request::Leave),
+    Kick(request::Kick),
+    Ping(request::Ping),
     Keygen(keygen::Keygen),
     Completions(completions::Completions),
 }
@@ -46,6 +60,12 @@ enum Command {
 impl Command {
     fn run(self) -> CommandResult {
         match self {
+            Self::Push(command) => command.run(),
+            Self::Presence(command) => command.run(),
+            Self::Join(command) => command.run(),
+            Self::Leave(command) => command.run(),
+            Self::Kick(command) => command.run(),
+            Self::Ping(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
