@@ -8,11 +8,15 @@
 mod exit;
 mod output;
 
+pub mod client;
 pub mod sender;
 
 mod args;
 mod report;
 
+mod signals;
+
+mod listen;
 mod push;
 mod request;
 
@@ -48,6 +52,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Push(push::Push),
+    Listen(listen::Listen),
     Presence(request::Presence),
     Join(request::Join),
     Leave(request::Leave),
@@ -61,6 +66,7 @@ impl Command {
     fn run(self) -> CommandResult {
         match self {
             Self::Push(command) => command.run(),
+            Self::Listen(command) => command.run(),
             Self::Presence(command) => command.run(),
             Self::Join(command) => command.run(),
             Self::Leave(command) => command.run(),
