@@ -16,6 +16,9 @@ mod report;
 
 mod signals;
 
+mod check;
+mod serve;
+
 mod listen;
 mod push;
 mod request;
@@ -51,6 +54,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
     Push(push::Push),
     Listen(listen::Listen),
     Presence(request::Presence),
@@ -65,6 +70,8 @@ enum Command {
 impl Command {
     fn run(self) -> CommandResult {
         match self {
+            Self::Serve(command) => command.run(),
+            Self::Check(command) => command.run(),
             Self::Push(command) => command.run(),
             Self::Listen(command) => command.run(),
             Self::Presence(command) => command.run(),
