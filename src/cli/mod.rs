@@ -26,6 +26,8 @@ mod request;
 mod backoff;
 mod schedule;
 
+mod demo;
+
 mod completions;
 mod keygen;
 
@@ -63,6 +65,7 @@ enum Command {
     Leave(request::Leave),
     Kick(request::Kick),
     Ping(request::Ping),
+    Demo(demo::Demo),
     Keygen(keygen::Keygen),
     Completions(completions::Completions),
 }
@@ -79,6 +82,7 @@ impl Command {
             Self::Leave(command) => command.run(),
             Self::Kick(command) => command.run(),
             Self::Ping(command) => command.run(),
+            Self::Demo(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
