@@ -24,7 +24,7 @@ pub(crate) mod sync {
     #[cfg(not(feature = "interleavings"))]
     pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
 
-    /// Locks, also after a panic of an earlier holder: one bug must not stop everyone who meets that lock.
+    /// Locks, also after a panic of an earlier holder: one bug must not stop everyone who meets it.
     pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,10 @@
-//! Sockets.
-
-pub mod phase;
-
-pub mod backoff;
-pub mod reserve;
+//! Sockets: the doors of clients, of services and of operators.
 
 pub mod admin;
+pub mod backoff;
+pub mod connection;
+pub mod listener;
+pub mod phase;
+pub mod reserve;
+pub mod socket;
+pub mod udp;

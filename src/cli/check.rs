@@ -1,0 +1,169 @@
+//! `pushgate check`: the configuration, without running it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::{CommandResult, Exit, Failure};
+use super::output::{self, counted};
+use crate::daemon::settings::{AuthMode, Settings, Unsigned};
+
+/// Check a configuration file and tell every problem at once
+///
+/// Prints "ok" and what would run, or each problem with its line, column, key and the way out.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: pushgate check --config /etc/pushgate/pushgate.toml
+
+Exit codes: 0 ok, 2 usage, 64 the configuration has problems.")]
+pub(super) struct Check {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(self) -> CommandResult {
+        let settings = load(Some(&self.config))?;
+        for warning in &settings.warnings {
+            let (line, column) = (warning.line, warning.column);
+            let path = self.config.display();
+            output::note(format!("warning: {path}:{line}:{column}: {warning}"));
+        }
+        output::line(format!("ok\n{}", summary(&settings).trim_end()))?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// The settings of a file, or the defaults without one.
+pub(super) fn load(config: Option<&Path>) -> Result<Settings, Failure> {
+    let Some(path) = config else {
+        return Ok(Settings::default());
+    };
+    Settings::load(path).map_err(|problems| {
+        let count = counted(problems.list.len() as u64, "problem");
+        Failure::configuration(anyhow::anyhow!("{count} in the configuration\n{problems}"))
+    })
+}
+
+/// What would run, one line for each door and a few numbers that matter.
+fn summary(settings: &Settings) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| {
+        let _ = writeln!(text, "  {what:<10}{value}");
+    };
+    for listener in &settings.listeners {
+        line(
+            "clients",
+            format!("{} ({})", listener.address, listener.name),
+        );
+    }
+    let clients = &settings.clients;
+    line(
+        "",
+        format!(
+            "{}, heartbeat {}",
+            connections(settings),
+            time(clients.heartbeat)
+        ),
+    );
+    line(
+        "identity",
+        match settings.auth.mode {
+            AuthMode::None => "the token is the user name (auth.mode \"none\")".to_owned(),
+        },
+    );
+    line(
+        "services",
+        format!("{} (UDP), {}", settings.udp.listen, senders(settings)),
+    );
+    let push = &settings.push;
+    let deadline = time(push.deadline);
+    line(
+        "pushes",
+        format!(
+            "up to {} bytes, answered within {deadline}",
+            push.max_payload
+        ),
+    );
+    let token = if settings.admin.token.is_some() {
+        ", with a token"
+    } else {
+        ""
+    };
+    line("admin", format!("http://{}/{token}", settings.admin.listen));
+    let drain = &settings.drain;
+    let (linger, grace) = (time(drain.linger), time(drain.grace));
+    line(
+        "drain",
+        format!("not ready for {linger}, then up to {grace} for what waits"),
+    );
+    text
+}
+
+fn connections(settings: &Settings) -> String {
+    match settings.clients.max_connections {
+        0 => "as many as the descriptor limit leaves".to_owned(),
+        most => format!("{most} connections at most"),
+    }
+}
+
+/// Whose datagrams are taken.
+fn senders(settings: &Settings) -> String {
+    let unsigned = match settings.udp.unsigned {
+        Unsigned::Loopback => "unsigned from this machine",
+        Unsigned::Never => "nothing unsigned",
+    };
+    if settings.keys.is_empty() {
+        return format!("no key, {unsigned}");
+    }
+    let ids: Vec<_> = settings.keys.iter().map(|key| key.id.to_string()).collect();
+    format!(
+        "{} ({}), {unsigned}",
+        counted(ids.len() as u64, "key"),
+        ids.join(", ")
+    )
+}
+
+fn time(duration: std::time::Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_every_door_and_no_secret() {
+        let secret = "ab".repeat(32);
+        let text = format!("[[keys]]\nid = 7\nsecret = \"{secret}\"\n");
+        let settings = Settings::parse(&text, Path::new("test.toml")).unwrap();
+        let summary = summary(&settings);
+        for door in [
+            "127.0.0.1:7400 (native)",
+            "127.0.0.1:7400 (UDP)",
+            "http://127.0.0.1:7401/",
+        ] {
+            assert!(summary.contains(door), "{door} is missing in\n{summary}");
+        }
+        assert!(summary.contains("1 key (7), nothing unsigned"), "{summary}");
+        assert!(!summary.contains(&secret));
+    }
+
+    #[test]
+    fn all_problems_come_at_once_and_end_with_64() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bad.toml");
+        std::fs::write(&path, "[clients]\nheartbeat = \"1ms\"\nmax_hallo = 3\n").unwrap();
+        let Err(Failure::Failed { exit, error }) = load(Some(&path)) else {
+            panic!("a bad file was accepted");
+        };
+        assert_eq!(exit, Exit::Configuration);
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("bad.toml:2:") && text.contains("bad.toml:3:"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! `pushgate serve`: the daemon.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::sync::oneshot;
+
+use super::check::load;
+use super::exit::{CommandResult, Exit};
+use super::signals::Signals;
+use crate::daemon::settings::Settings;
+use crate::daemon::{Gateway, logging};
+
+/// Run the gateway until SIGTERM or SIGINT
+///
+/// The first signal drains: senders are told DRAINING, clients get what they have ahead of them and
+/// are told when to come back. A second signal stops at once. The log goes to standard error; the
+/// line "ready" names the addresses.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pushgate serve
+  pushgate serve --config /etc/pushgate/pushgate.toml
+
+Exit codes: 0 drained, 1 failed or cut short, 2 usage, 64 the configuration has problems.")]
+pub(super) struct Serve {
+    /// The configuration file [default: none, every key has its default]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> CommandResult {
+        let settings = load(self.config.as_deref())?;
+        logging::start(&settings.log)?;
+        for warning in &settings.warnings {
+            tracing::warn!(target: "pushgate", line = warning.line, "{warning}");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        let exit = runtime.block_on(serve(settings));
+        // After a full drain nothing is left; when it was cut short nobody waits for the rest.
+        runtime.shutdown_background();
+        exit
+    }
+}
+
+async fn serve(settings: Settings) -> CommandResult {
+    // Before the doors open, so that no signal meets a gateway that does not know it.
+    let mut signals = Signals::listen()?;
+    let gateway = Gateway::bind(settings).await?;
+    let (drain, drained) = oneshot::channel();
+    let run = Box::pin(gateway.run(async {
+        // The sender lives as long as this future is polled.
+        let _ = drained.await;
+    }));
+    let cut_short = async {
+        signals.next().await;
+        tracing::info!(target: "pushgate", "draining, a second signal stops at once");
+        let _ = drain.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        ended = run => {
+            ended?;
+            Ok(Exit::Ok)
+        }
+        () = cut_short => {
+            tracing::warn!(target: "pushgate", "stopped by a second signal, the drain was cut short");
+            Ok(Exit::Failed)
+        }
+    }
+}
