@@ -5,6 +5,7 @@ pub mod wire;
 pub mod clock;
 pub mod ledger;
 pub mod metrics;
+pub mod throttle;
 
 pub mod hub;
 

@@ -14,7 +14,8 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder
 
 use crate::clock::Clock;
 use crate::ledger::Kind;
-use crate::wire::{CloseReason, Op, RejectCause, Status};
+use crate::wire::datagram::Op;
+use crate::wire::reason::{CloseReason, RejectCause, Status};
 use family::{Declare, Labels};
 
 pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};

@@ -1,1 +1,4 @@
 //! The process.
+
+pub mod logging;
+pub mod settings;

@@ -52,3 +52,67 @@ impl Decoder for GatewayCodec {
         Ok(Some(frame))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::samples::{vector, vectors};
+
+    #[test]
+    fn frames_come_out_whole_however_the_stream_is_cut() {
+        let frames = vectors("frames");
+        let stream: Vec<u8> = frames.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        let bodies: Vec<_> = frames
+            .iter()
+            .map(|(_, bytes)| &bytes[LENGTH_BYTES..])
+            .collect();
+        for piece in 1..=stream.len() {
+            let (mut codec, mut arrived, mut decoded) =
+                (GatewayCodec::new(64), BytesMut::new(), Vec::new());
+            for bytes in stream.chunks(piece) {
+                arrived.extend_from_slice(bytes);
+                while let Some(body) = codec.decode(&mut arrived).unwrap() {
+                    decoded.push(body);
+                }
+            }
+            assert_eq!(decoded, bodies, "in pieces of {piece}");
+            assert!(codec.decode_eof(&mut arrived).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_declared_length_reserves_nothing() {
+        let mut codec = GatewayCodec::new(usize::MAX);
+        let mut arrived = BytesMut::from(&[0xff, 0xff, 0xff, 0xff, 130][..]);
+        let capacity = arrived.capacity();
+        assert!(codec.decode(&mut arrived).unwrap().is_none());
+        assert_eq!((arrived.len(), arrived.capacity()), (5, capacity));
+    }
+
+    #[test]
+    fn the_limit_can_be_raised_between_frames() {
+        let welcome = vector("frames", "welcome_resumed");
+        let mut codec = GatewayCodec::new(32);
+        let mut arrived = BytesMut::from(&welcome[..]);
+        let error = codec.decode(&mut arrived).unwrap_err();
+        assert!(matches!(
+            error,
+            CodecError::Frame(FrameError::TooLong {
+                length: 33,
+                max: 32
+            })
+        ));
+        codec.set_max(33);
+        assert_eq!(
+            codec.decode(&mut arrived).unwrap().unwrap(),
+            welcome[LENGTH_BYTES..]
+        );
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_a_frame_is_an_error() {
+        let mut arrived = BytesMut::from(&vector("frames", "current")[..7]);
+        let error = GatewayCodec::new(64).decode_eof(&mut arrived).unwrap_err();
+        assert!(matches!(error, CodecError::Io(_)));
+    }
+}

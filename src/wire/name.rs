@@ -166,3 +166,96 @@ impl<'a> Iterator for NamesIter<'a> {
 }
 
 impl ExactSizeIterator for NamesIter<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_1_to_255_bytes() {
+        assert_eq!(name(b""), Err(NameError::Empty));
+        assert_eq!(name(b"u"), Ok("u"));
+        assert_eq!(name(&[b'u'; 255]).map(str::len), Ok(255));
+        assert_eq!(name(&[b'u'; 256]), Err(NameError::TooLong(256)));
+    }
+
+    #[test]
+    fn control_characters_are_refused_and_their_neighbours_are_not() {
+        for control in (0..0x20_u32).chain(0x7f..0xa0) {
+            let text = format!("a{}b", char::from_u32(control).unwrap());
+            assert_eq!(
+                name(text.as_bytes()),
+                Err(NameError::Control),
+                "U+{control:04X}"
+            );
+        }
+        for text in [" ", "~", "\u{a0}", "\u{2028}", "ü", "\u{10ffff}"] {
+            assert_eq!(name(text.as_bytes()), Ok(text));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused_with_their_place() {
+        assert_eq!(name(b"ab\xff"), Err(NameError::NotUtf8(2)));
+        assert_eq!(name(b"\x80"), Err(NameError::NotUtf8(0)));
+        // A surrogate, an overlong slash, half a character.
+        for bytes in [&b"\xed\xa0\x80"[..], b"\xc0\xaf", b"\xc3"] {
+            assert_eq!(name(bytes), Err(NameError::NotUtf8(0)), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn only_groups_hold_no_star() {
+        assert_eq!(group(b"room/*"), Err(NameError::Star));
+        assert_eq!(group(b""), Err(NameError::Empty));
+        assert_eq!(group(b"a\n"), Err(NameError::Control));
+        assert_eq!(group(&[b'g'; 256]), Err(NameError::TooLong(256)));
+        assert_eq!(group(b"room/1"), Ok("room/1"));
+        assert_eq!(name(b"*"), Ok("*"));
+        assert_eq!(device(b"*"), Ok("*"));
+        assert_eq!(reason(b"*"), Ok("*"));
+    }
+
+    #[test]
+    fn devices_and_reasons_may_be_empty_but_nothing_else_more_than_names() {
+        for check in [device, reason] {
+            assert_eq!(check(b""), Ok(""));
+            assert_eq!(check(&[b'd'; 256]), Err(NameError::TooLong(256)));
+            assert_eq!(check(b"\x1b[2J"), Err(NameError::Control));
+            assert_eq!(check(b"\xff"), Err(NameError::NotUtf8(0)));
+        }
+    }
+
+    #[test]
+    fn a_list_yields_its_names_in_order() {
+        let list = ["b", "a", "b", "ü"];
+        let names = crate::wire::samples::names(&list);
+        assert_eq!(names.iter().collect::<Vec<_>>(), list);
+        assert_eq!(
+            (names.len(), names.iter().len(), names.is_empty()),
+            (4, 4, false)
+        );
+        assert_eq!(format!("{names:?}"), r#"["b", "a", "b", "ü"]"#);
+        assert_eq!(Names::default().iter().next(), None);
+        assert!(Names::default().is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_name_by_its_length_and_characters(text in ".{0,100}|\\PC{0,100}") {
+            let has_control = text.chars().any(|c| matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}'));
+            let good = (1..=255).contains(&text.len()) && !has_control;
+            proptest::prop_assert_eq!(name(text.as_bytes()).is_ok(), good);
+            proptest::prop_assert_eq!(group(text.as_bytes()).is_ok(), good && !text.contains('*'));
+        }
+
+        #[test]
+        fn names_that_are_made_up_are_names(
+            name in crate::wire::samples::any_name(),
+            group in crate::wire::samples::any_group(),
+        ) {
+            proptest::prop_assert_eq!(super::name(name.as_bytes()), Ok(name.as_str()));
+            proptest::prop_assert_eq!(super::group(group.as_bytes()), Ok(group.as_str()));
+        }
+    }
+}

@@ -185,3 +185,68 @@ impl RejectCause {
         self as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::datagram::{Op, ReplyMode};
+    use crate::wire::frame::Scope;
+
+    /// The list has these words under codes that count up from `first`, and no other code.
+    macro_rules! check {
+        ($list:ident, first $first:literal, $($word:literal)+) => {
+            let words = [$($word),+];
+            assert_eq!($list::ALL.map($list::word), words);
+            for (index, value) in $list::ALL.into_iter().enumerate() {
+                assert_eq!(value.index(), index);
+                assert_eq!(usize::from(value.code()), index + $first);
+                assert_eq!($list::from_code(value.code()), Some(value));
+                assert_eq!(value.to_string(), words[index]);
+            }
+            let known = (0..=255).filter(|code| $list::from_code(*code).is_some()).count();
+            assert_eq!(known, words.len(), "codes beyond those of the list are unknown");
+        };
+    }
+
+    #[test]
+    fn closed_lists_hold_the_codes_and_words_of_the_protocol() {
+        check!(CloseCode, first 1, "draining" "replaced" "kicked" "slow" "heartbeat" "protocol"
+            "auth" "expired" "too_many" "handshake_timeout");
+        check!(Status, first 0, "done" "accepted" "timeout" "busy" "bad_request" "denied" "stale"
+            "draining" "not_kept");
+        check!(Op, first 1, "push" "join" "leave" "kick" "presence" "ping");
+        check!(Scope, first 0, "all" "user" "group");
+        check!(ReplyMode, first 0, "one" "none" "two");
+    }
+
+    #[test]
+    fn a_close_code_is_not_taken_for_its_low_byte() {
+        assert_eq!(CloseCode::from_code(0x0101), None);
+    }
+
+    #[test]
+    fn close_reasons_are_the_close_codes_and_the_endings_without_one() {
+        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index, "{reason}");
+        }
+        for code in CloseCode::ALL {
+            assert_eq!(CloseReason::ALL[code.index()], CloseReason::from(code));
+            assert_eq!(CloseReason::from(code).word(), code.word());
+        }
+        let words = CloseReason::ALL.map(CloseReason::word);
+        assert_eq!(
+            words[CloseCode::ALL.len()..],
+            ["eof", "reset", "bye", "io", "panic"]
+        );
+    }
+
+    #[test]
+    fn reject_causes_have_the_words_of_the_protocol() {
+        let words = ["short", "magic", "version", "op", "key", "mac", "unsigned"];
+        assert_eq!(RejectCause::ALL.map(RejectCause::word), words);
+        assert_eq!(
+            RejectCause::ALL.map(RejectCause::index),
+            [0, 1, 2, 3, 4, 5, 6]
+        );
+    }
+}

@@ -178,3 +178,6 @@ fn tail_fits(op: Op, bytes: usize) -> bool {
         Op::Push | Op::Join | Op::Leave | Op::Kick => bytes == 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

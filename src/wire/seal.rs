@@ -166,3 +166,71 @@ impl<'a> Verified<'a> {
         self.0.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_32_bytes_or_more() {
+        assert_eq!(Key::new(&[1; 31]).err(), Some(KeyError::Short(31)));
+        assert_eq!(Key::from_hex("").err(), Some(KeyError::Short(0)));
+        assert_eq!(
+            Key::from_hex(&"ab".repeat(31)).err(),
+            Some(KeyError::Short(31))
+        );
+        assert!(Key::new(&[1; 32]).is_ok() && Key::new(&[1; 100]).is_ok());
+    }
+
+    #[test]
+    fn hexadecimal_digits_of_either_case_are_the_bytes() {
+        let datagram = [0xee; 80];
+        let mac = |key: Key| key.mac(&datagram).as_ref().to_vec();
+        let bytes: Vec<u8> = (0x9a..0xba).collect();
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = mac(Key::new(&bytes).unwrap());
+        assert_eq!(mac(Key::from_hex(&digits).unwrap()), expected);
+        assert_eq!(
+            mac(Key::from_hex(&digits.to_uppercase()).unwrap()),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_is_not_hexadecimal_is_refused_with_its_place() {
+        let digits = "ab".repeat(32);
+        assert_eq!(
+            Key::from_hex(&format!("{digits}a")).err(),
+            Some(KeyError::Odd(65))
+        );
+        assert_eq!(
+            Key::from_hex(&format!("{digits}\n")).err(),
+            Some(KeyError::NotHex(64))
+        );
+        assert_eq!(
+            Key::from_hex(&format!("0x{digits}")).err(),
+            Some(KeyError::NotHex(1))
+        );
+        assert_eq!(Key::from_hex("ü").err(), Some(KeyError::NotHex(0)));
+    }
+
+    #[test]
+    fn debug_output_holds_nothing_of_the_secret() {
+        assert_eq!(
+            format!("{:?}", Key::new(&[0xab; 32]).unwrap()),
+            "Key { .. }"
+        );
+    }
+
+    #[test]
+    fn macs_are_equal_only_in_every_byte() {
+        let mac = [0x5a; 32];
+        assert!(equal(&mac, &mac));
+        for at in 0..mac.len() {
+            let mut other = mac;
+            other[at] ^= 0x80;
+            assert!(!equal(&mac, &other), "byte {at}");
+        }
+        assert!(!equal(&mac, &mac[..31]) && !equal(&mac, b""));
+    }
+}

@@ -17,6 +17,8 @@ pub use request::{
 };
 pub use target::{Target, Targets, TargetsIter};
 
+pub use super::seal::Verified;
+
 use super::reason::RejectCause;
 
 /// The longest datagram, in bytes: what UDP over IPv4 carries.
