@@ -1,6 +1,7 @@
 //! The README is true: its example programs work against the gateway, and it names every key, every
 //! metric and every word of the protocol.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -164,6 +165,46 @@ fn the_commands_that_set_everything_up_are_the_two() {
         block("commands: tests"),
         "cargo run --release -- demo\ncargo test"
     );
+}
+
+#[test]
+fn every_command_and_option_is_documented() {
+    let help = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushgate"));
+        let (code, stdout, _) = Process::start(command.args(arguments)).finish();
+        assert_eq!(code, Some(0), "{command:?}");
+        stdout
+    };
+    let known: HashSet<&str> = README
+        .split(|c: char| !c.is_ascii_lowercase() && c != '-')
+        .collect();
+    let overview = help(&["--help"]);
+    let listed = overview
+        .iter()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1);
+    let commands: Vec<&str> = listed
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.contains(&"serve"), "found only {commands:?}");
+    for name in commands {
+        assert!(
+            README.contains(&format!("**`pushgate {name}`**")),
+            "no section on {name}"
+        );
+        for word in help(&[name, "--help"])
+            .iter()
+            .flat_map(|line| line.split_whitespace())
+        {
+            let option = word.trim_matches(|c: char| !c.is_ascii_lowercase() && c != '-');
+            let common = ["--help", "--version"].contains(&option);
+            if option.starts_with("--") && !common {
+                assert!(known.contains(option), "{name}: no word on {option}");
+            }
+        }
+    }
 }
 
 // === Its example programs ===
