@@ -18,6 +18,9 @@ pub mod cli;
 /// The locks and atomics of the code that is model-checked: `std`'s here, and a scheduler's in `tests/interleavings.rs`, which compiles
 /// the same source files under another `crate::sync`.
 pub(crate) mod sync {
-    #[allow(unused_imports, reason = "the model checker's twin of this module offers the same names")]
+    #[allow(
+        unused_imports,
+        reason = "the model checker's twin of this module offers the same names"
+    )]
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
 }

@@ -1,3 +1,7 @@
 //! The `pushgate` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pushgate::cli::main()
+}

@@ -1,0 +1,424 @@
+//! `pushgate listen`: a client for people.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::args;
+use super::backoff::Backoff;
+use super::client::{Advice, Client, Ended, Event, Identity, Place};
+use super::exit::{CommandResult, Exit, Failure};
+use super::output::{self, payload_line, printable};
+use super::signals::Signals;
+use crate::wire::frame::{self, Scope, Welcome};
+
+/// Bytes of a token: its length is 16 bits.
+const TOKEN_BYTES_MAX: usize = 65_535;
+/// Groups of a HELLO: their number is one byte.
+const GROUPS_MAX: usize = 255;
+
+/// Connect as a client and print what arrives
+///
+/// Comes back when the connection is lost: with full jitter of 1 s doubling to 60 s, or when the
+/// gateway says. Ends with 1 where the gateway says not to come back, and says BYE at Ctrl-C.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pushgate listen --user ada --group news
+  pushgate listen --user ada --device phone --count 1 --json
+  pushgate listen --to gateway:7400 --token-file ada.token
+
+Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 the token file.")]
+pub(super) struct Listen {
+    /// Who to be: with auth.mode \"none\" the token is the user name
+    #[arg(long, value_name = "USER", required_unless_present = "token_file")]
+    #[arg(value_parser = args::user)]
+    user: Option<String>,
+    /// Which device of the user; a second connection of one device replaces the first [default: the
+    /// device without a name]
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    #[arg(value_parser = args::device)]
+    device: String,
+    /// A group to be in; may be given up to 255 times
+    #[arg(long, value_name = "GROUP", value_parser = args::group)]
+    group: Vec<String>,
+    /// The gateway's address for clients, HOST:PORT
+    #[arg(long, value_name = "ADDRESS", default_value = args::GATEWAY)]
+    to: String,
+    /// A file with the token, instead of the user name; it is read anew for every connection
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print one JSON object for each event instead of words
+    #[arg(long)]
+    json: bool,
+    /// Leave after so many messages [default: stay]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Do not come back when the connection is lost
+    #[arg(long)]
+    once: bool,
+}
+
+/// How one connection ended, when it did not end the command.
+struct Lost {
+    ended: Ended,
+    connected: Duration,
+}
+
+/// What outlives a connection.
+struct Listener<'a> {
+    args: &'a Listen,
+    address: SocketAddr,
+    place: Option<Place>,
+    messages: u64,
+}
+
+impl Listen {
+    pub(super) fn run(self) -> CommandResult {
+        if self.group.len() > GROUPS_MAX {
+            let count = self.group.len();
+            return Err(Failure::usage(format!(
+                "{count} groups exceed {GROUPS_MAX}"
+            )));
+        }
+        args::runtime()?.block_on(async {
+            let mut signals = Signals::listen()?;
+            let address = args::resolve(&self.to).await?;
+            let mut listener = Listener {
+                args: &self,
+                address,
+                place: None,
+                messages: 0,
+            };
+            listener.stay(&mut signals).await
+        })
+    }
+
+    fn token(&self) -> Result<Vec<u8>, Failure> {
+        match (&self.token_file, &self.user) {
+            (Some(path), _) => read_token(path).map_err(Failure::configuration),
+            (None, Some(user)) => Ok(user.clone().into_bytes()),
+            (None, None) => Err(Failure::usage("neither --user nor --token-file")),
+        }
+    }
+}
+
+impl Listener<'_> {
+    /// Connects, and connects again, until there is a reason not to.
+    async fn stay(&mut self, signals: &mut Signals) -> CommandResult {
+        let mut backoff = Backoff::default();
+        loop {
+            let token = self.args.token()?;
+            let Some(Lost { ended, connected }) = self.session(token.clone(), signals).await?
+            else {
+                return Ok(Exit::Ok);
+            };
+            backoff.lost_after(connected);
+            let wait = match ended.advice() {
+                Advice::Stay => None,
+                Advice::NewToken if self.args.token()? == token => None,
+                _ if self.args.once => None,
+                Advice::NewToken | Advice::Jitter => Some(backoff.wait(&mut rand::rng())),
+                Advice::After(wait) => Some(wait),
+            };
+            self.tell_lost(&ended, wait)?;
+            let Some(wait) = wait else {
+                return Err(anyhow::Error::new(ended).into());
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = signals.next() => return Ok(Exit::Ok),
+            }
+        }
+    }
+
+    /// One connection, until it is lost, or (nothing) until the count is full or a signal comes.
+    async fn session(
+        &mut self,
+        token: Vec<u8>,
+        signals: &mut Signals,
+    ) -> Result<Option<Lost>, Failure> {
+        let identity = Identity {
+            token,
+            device: self.args.device.clone(),
+            groups: self.args.group.clone(),
+            heartbeat_s: 0,
+            place: self.place,
+        };
+        let connected = tokio::select! {
+            connected = Client::connect(self.address, &identity) => connected,
+            () = signals.next() => return Ok(None),
+        };
+        let mut client = match connected {
+            Ok(client) => client,
+            Err(ended) => {
+                return Ok(Some(Lost {
+                    ended,
+                    connected: Duration::ZERO,
+                }));
+            }
+        };
+        let connected_at = Instant::now();
+        let welcome = *client.welcome();
+        self.tell_connected(&welcome)?;
+        let mut place = Place {
+            epoch: welcome.epoch,
+            cursor: welcome.cursor,
+        };
+        loop {
+            self.place = Some(place);
+            let event = tokio::select! {
+                event = client.next() => event,
+                () = signals.next() => {
+                    client.bye().await;
+                    return Ok(None);
+                }
+            };
+            let event = match event {
+                Ok(event) => event,
+                Err(ended) => {
+                    return Ok(Some(Lost {
+                        ended,
+                        connected: connected_at.elapsed(),
+                    }));
+                }
+            };
+            match event {
+                // Delivery of kept messages is at least once over reconnects.
+                Event::Push { number, .. } if number != 0 && number <= place.cursor => continue,
+                Event::Push { number, .. } if number != 0 => {
+                    place.cursor = number;
+                    client.ack(number);
+                }
+                Event::Current(cursor) => place.cursor = place.cursor.max(cursor),
+                _ => {}
+            }
+            self.tell(&event)?;
+            if matches!(event, Event::Push { .. }) {
+                self.messages += 1;
+                if Some(self.messages) == self.args.count {
+                    client.bye().await;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, event: &Event) -> Result<(), Failure> {
+        if self.args.json {
+            return output::line(event_object(event).to_string());
+        }
+        event_words(event).map_or(Ok(()), output::line)
+    }
+
+    fn tell_connected(&self, welcome: &Welcome) -> Result<(), Failure> {
+        if self.args.json {
+            return output::line(welcome_object(welcome).to_string());
+        }
+        let again = match (self.place, welcome.resumed) {
+            (None, _) => "",
+            (Some(_), true) => ", going on where it was",
+            (Some(_), false) => ", without what was pushed in between",
+        };
+        output::line(format!(
+            "connected to {}: session {}, heartbeat {} s{again}",
+            self.address, welcome.session, welcome.heartbeat_s
+        ))
+    }
+
+    fn tell_lost(&self, ended: &Ended, wait: Option<Duration>) -> Result<(), Failure> {
+        if self.args.json {
+            return output::line(lost_object(ended, wait).to_string());
+        }
+        match wait {
+            Some(wait) => {
+                let seconds = wait.as_secs_f64();
+                output::line(format!("{ended}; coming back in {seconds:.1} s"))
+            }
+            // It goes to standard error as the reason of the exit code.
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the token file {}", path.display()))?;
+    let token = text.trim();
+    if token.len() > TOKEN_BYTES_MAX {
+        anyhow::bail!("token of {} bytes exceeds {TOKEN_BYTES_MAX}", token.len());
+    }
+    Ok(token.into())
+}
+
+/// A line for people, if the event is for them.
+fn event_words(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Push {
+            number,
+            scope,
+            group,
+            payload,
+        } => {
+            let group = if *scope == Scope::Group {
+                format!(" {group}")
+            } else {
+                String::new()
+            };
+            let number = if *number != 0 {
+                format!(" #{number}")
+            } else {
+                String::new()
+            };
+            format!("{scope}{group}{number}: {}", payload_line(payload))
+        }
+        Event::Joined(group) => format!("joined {group}"),
+        Event::Left(group) => format!("left {group}"),
+        Event::Refused {
+            frame_type,
+            code,
+            group,
+        } => {
+            format!(
+                "refused {} {group}: {code} (code {})",
+                frame_word(*frame_type),
+                code.code()
+            )
+        }
+        Event::Current(_) => return None,
+    })
+}
+
+fn event_object(event: &Event) -> Value {
+    match event {
+        Event::Push {
+            number,
+            scope,
+            group,
+            payload,
+        } => {
+            let mut object = json!({ "event": "push", "number": number, "scope": scope.word() });
+            if *scope == Scope::Group {
+                object["group"] = json!(group);
+            }
+            // Text as it is, tabs and line ends escaped by JSON; everything else exactly, in hex.
+            match printable(payload) {
+                Some(text) => object["payload"] = json!(text),
+                None => object["payload_hex"] = json!(output::hex(payload)),
+            }
+            object
+        }
+        Event::Joined(group) => json!({ "event": "joined", "group": group }),
+        Event::Left(group) => json!({ "event": "left", "group": group }),
+        Event::Refused {
+            frame_type,
+            code,
+            group,
+        } => json!({
+            "event": "refused",
+            "frame": frame_word(*frame_type),
+            "group": group,
+            "code": code.code(),
+            "reason": code.word(),
+        }),
+        Event::Current(cursor) => json!({ "event": "current", "cursor": cursor }),
+    }
+}
+
+fn welcome_object(welcome: &Welcome) -> Value {
+    json!({
+        "event": "connected",
+        "session": welcome.session,
+        "resumed": welcome.resumed,
+        "heartbeat_s": welcome.heartbeat_s,
+        "max_frame": welcome.max_frame,
+        "epoch": welcome.epoch,
+        "cursor": welcome.cursor,
+    })
+}
+
+fn lost_object(ended: &Ended, wait: Option<Duration>) -> Value {
+    let retry_ms = wait.map(|wait| wait.as_millis() as u64);
+    let mut object = json!({ "event": "lost", "cause": ended.to_string(), "retry_ms": retry_ms });
+    if let Ended::Closed { code, reason, .. } = ended {
+        object["event"] = json!("closed");
+        object["code"] = json!(code.code());
+        object["word"] = json!(code.word());
+        object["reason"] = json!(reason);
+    }
+    object
+}
+
+fn frame_word(frame_type: u8) -> &'static str {
+    match frame_type {
+        frame::HELLO => "hello",
+        frame::JOIN => "join",
+        frame::LEAVE => "leave",
+        frame::TOKEN => "token",
+        _ => "frame",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wire::reason::CloseCode;
+
+    fn push(number: u64, scope: Scope, group: &str, payload: &'static [u8]) -> Event {
+        Event::Push {
+            number,
+            scope,
+            group: group.to_owned(),
+            payload: Bytes::from_static(payload),
+        }
+    }
+
+    #[test]
+    fn a_push_is_one_line_that_says_whom_it_was_for() {
+        let words = |event| event_words(&event).unwrap();
+        assert_eq!(words(push(0, Scope::All, "", b"hello\n")), "all: hello\\n");
+        assert_eq!(words(push(0, Scope::User, "", b"")), "user: ");
+        assert_eq!(
+            words(push(42, Scope::Group, "news", b"\0\xff")),
+            "group news #42: 0x00ff (2 bytes)"
+        );
+    }
+
+    #[test]
+    fn json_keeps_every_byte_of_a_payload() {
+        let text = event_object(&push(0, Scope::Group, "news", "grüße\n".as_bytes()));
+        assert_eq!(text["payload"], "grüße\n");
+        assert_eq!(text["group"], "news");
+        let bytes = event_object(&push(0, Scope::All, "", &[0; 100]));
+        assert_eq!(bytes["payload_hex"], "00".repeat(100));
+        assert!(bytes.get("payload").is_none() && bytes.get("group").is_none());
+    }
+
+    #[test]
+    fn a_close_tells_its_code_and_when_the_client_comes_back() {
+        let ended = Ended::Closed {
+            code: CloseCode::Draining,
+            retry_after_ms: 2500,
+            reason: "bye".to_owned(),
+        };
+        let object = lost_object(&ended, Some(Duration::from_millis(2500)));
+        assert_eq!(object["event"], "closed");
+        assert_eq!(
+            (&object["code"], &object["retry_ms"]),
+            (&json!(1), &json!(2500))
+        );
+        assert_eq!(lost_object(&Ended::Eof, None)["retry_ms"], Value::Null);
+    }
+}
