@@ -1,0 +1,95 @@
+//! A process whose output is waited for line by line, and never for ever.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a step may take: a debug build on a busy machine, with an interpreter to start.
+pub(super) const STEP: Duration = Duration::from_secs(30);
+
+/// A process with its output as lines. It is killed, by its id, when it is dropped.
+pub(super) struct Process {
+    child: Child,
+    pub(super) stdout: Receiver<String>,
+    pub(super) stderr: Receiver<String>,
+}
+
+impl Process {
+    pub(super) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let stdout = lines(child.stdout.take().expect("stdout is piped"));
+        let stderr = lines(child.stderr.take().expect("stderr is piped"));
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// The exit code, and what is left of standard output and standard error.
+    #[track_caller]
+    pub(super) fn finish(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
+        let deadline = Instant::now() + STEP;
+        let stdout = rest(&self.stdout, deadline);
+        let stderr = rest(&self.stderr, deadline);
+        let status = self.child.wait().expect("a child can be waited for");
+        (status.code(), stdout, stderr)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of a pipe, read by a thread that ends with the pipe.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (tx, rx) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if tx.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    rx
+}
+
+#[track_caller]
+pub(super) fn next_line(lines: &Receiver<String>, deadline: Instant) -> Option<String> {
+    match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("no further line within {STEP:?}"),
+    }
+}
+
+/// The lines until the pipe is closed.
+#[track_caller]
+fn rest(lines: &Receiver<String>, deadline: Instant) -> Vec<String> {
+    std::iter::from_fn(|| next_line(lines, deadline)).collect()
+}
+
+/// The first line that `wanted` finds something in; the lines before it are let go.
+#[track_caller]
+pub(super) fn await_line<T>(lines: &Receiver<String>, wanted: impl Fn(&str) -> Option<T>) -> T {
+    let deadline = Instant::now() + STEP;
+    let mut seen = Vec::new();
+    while let Some(line) = next_line(lines, deadline) {
+        if let Some(found) = wanted(&line) {
+            return found;
+        }
+        seen.push(line);
+    }
+    panic!("the process ended without the line that was waited for, after {seen:#?}");
+}
