@@ -38,7 +38,9 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) {
     }
     // No faster than a gateway lets them in again.
     let rate = settings.clients.accept_rate;
-    let at_least = Duration::from_secs(sessions as u64).checked_div(rate).unwrap_or_default();
+    let at_least = Duration::from_secs(sessions as u64)
+        .checked_div(rate)
+        .unwrap_or_default();
     let spread = drain.spread.max(at_least);
     for batch in parts.hub.everyone().chunks(STEP) {
         for session in batch {

@@ -90,7 +90,11 @@ impl Gateway {
         let mut listeners = Vec::new();
         for (number, listener) in settings.listeners.iter().enumerate() {
             let key = format!("listeners[{number}].address");
-            listeners.push(bound(socket::listen(listener.address), listener.address, &key)?);
+            listeners.push(bound(
+                socket::listen(listener.address),
+                listener.address,
+                &key,
+            )?);
         }
         let udp = &settings.udp;
         let udp_socket = socket::bind_udp(udp.listen, udp.receive_buffer);
@@ -98,7 +102,10 @@ impl Gateway {
         let admin = socket::listen(settings.admin.listen);
         let admin = bound(admin, settings.admin.listen, "admin.listen")?;
         let addresses = Addresses {
-            native: listeners.first().context("no listener is configured")?.local_addr()?,
+            native: listeners
+                .first()
+                .context("no listener is configured")?
+                .local_addr()?,
             udp: udp_socket.local_addr()?,
             admin: admin.local_addr()?,
         };
@@ -156,9 +163,19 @@ impl Gateway {
             ledger.spawn(Kind::Listener, report(serve, "accept loop"));
         }
         ledger.spawn(Kind::Udp, Arc::clone(&self.udp).serve(stop.clone()));
-        let state = admin_state(&self.settings, &self.parts, ledger, &self.phase, &self.udp, drops);
+        let state = admin_state(
+            &self.settings,
+            &self.parts,
+            ledger,
+            &self.phase,
+            &self.udp,
+            drops,
+        );
         // The admin door outlives the others: a drain is watched through it.
-        ledger.spawn(Kind::Admin, report(admin::serve(self.admin, state, stop.clone()), "admin"));
+        ledger.spawn(
+            Kind::Admin,
+            report(admin::serve(self.admin, state, stop.clone()), "admin"),
+        );
         ledger.spawn(Kind::Heartbeat, heartbeat(self.parts.clone(), stop));
         let Addresses { native, udp, admin } = self.addresses;
         let early = self.remembers_from_ms.saturating_sub(self.clock.now_ms());
@@ -186,7 +203,9 @@ impl Parts {
         ledger: &Ledger,
         remembers_from_ms: u64,
     ) -> Self {
-        let Settings { clients, udp, push, .. } = settings;
+        let Settings {
+            clients, udp, push, ..
+        } = settings;
         let overhead = u32::try_from(push.max_payload).unwrap_or(u32::MAX);
         let options = Options {
             max_devices: clients.max_devices,
@@ -244,12 +263,21 @@ impl Parts {
         let most = max_connections(clients.max_connections, socket::raise_descriptor_limit());
         let bounds = (most, clients.max_per_address, clients.accept_rate);
         let doors = Arc::new(Doors::new(bounds, Arc::clone(&shared), ledger.clone()));
-        Self { hub, clients: shared, doors, intake, jobs, remembered }
+        Self {
+            hub,
+            clients: shared,
+            doors,
+            intake,
+            jobs,
+            remembered,
+        }
     }
 
     fn live(&self, kernel_drops: u64) -> Live {
         let metrics = self.hub.metrics();
-        metrics.jobs.set(i64::try_from(self.jobs.len()).unwrap_or(i64::MAX));
+        metrics
+            .jobs
+            .set(i64::try_from(self.jobs.len()).unwrap_or(i64::MAX));
         let remembered = i64::try_from(self.remembered.len()).unwrap_or(i64::MAX);
         metrics.remembered_requests.set(remembered);
         let (log_messages, log_bytes) = self.hub.held();
@@ -296,8 +324,17 @@ fn admin_state(
             }
             Ok(())
         }),
-        token: settings.admin.token.as_ref().map(|token| Token::new(token.expose())),
-        hosts: settings.admin.hosts.iter().map(|host| host.to_lowercase()).collect(),
+        token: settings
+            .admin
+            .token
+            .as_ref()
+            .map(|token| Token::new(token.expose())),
+        hosts: settings
+            .admin
+            .hosts
+            .iter()
+            .map(|host| host.to_lowercase())
+            .collect(),
         address: settings.admin.listen,
     }
 }

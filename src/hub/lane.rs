@@ -221,12 +221,6 @@ impl State {
         self.behind.len()
     }
 
-    /// Messages that the lane holds.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether so many are behind by half a bound that the sender, not the clients, is at fault: more than a quarter and more than 8.
     pub(crate) fn is_congested(&self) -> bool {
         let half_behind = self.half_behind as usize;

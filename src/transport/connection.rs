@@ -76,7 +76,10 @@ pub(super) struct Ending<'a> {
 
 impl<'a> Ending<'a> {
     pub(super) const fn new(metrics: &'a Metrics) -> Self {
-        Self { metrics, reason: None }
+        Self {
+            metrics,
+            reason: None,
+        }
     }
 
     pub(super) const fn because(&mut self, reason: CloseReason) {
@@ -103,7 +106,8 @@ struct Attached<'a> {
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        self.hub.close(&*self.session, Closing::silent(CloseReason::Panic));
+        self.hub
+            .close(&*self.session, Closing::silent(CloseReason::Panic));
     }
 }
 
@@ -168,8 +172,15 @@ pub(super) async fn turn_away(stream: &TcpStream, code: CloseCode, retry: u32, t
 /// Writes a CLOSE. A fresh socket takes it whole; one that does not has a peer which does not listen.
 pub(super) fn say_close(stream: &TcpStream, code: CloseCode, retry: u32, text: &str) -> bool {
     let mut frame = Vec::new();
-    GatewayFrame::Close { code, retry_after_ms: retry, reason: text }.encode(&mut frame);
-    stream.try_write(&frame).is_ok_and(|count| count == frame.len())
+    GatewayFrame::Close {
+        code,
+        retry_after_ms: retry,
+        reason: text,
+    }
+    .encode(&mut frame);
+    stream
+        .try_write(&frame)
+        .is_ok_and(|count| count == frame.len())
 }
 
 type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
@@ -202,15 +213,25 @@ async fn enter(
             }
             Err(turned) => Err(turned),
         },
-        Ok(_) => Err((stream, Turned::away(hub, CloseCode::Protocol, "expected HELLO"))),
-        Err(_) => Err((stream, Turned::away(hub, CloseCode::Protocol, "malformed HELLO"))),
+        Ok(_) => Err((
+            stream,
+            Turned::away(hub, CloseCode::Protocol, "expected HELLO"),
+        )),
+        Err(_) => Err((
+            stream,
+            Turned::away(hub, CloseCode::Protocol, "malformed HELLO"),
+        )),
     }
 }
 
 /// Reads until the first frame is whole, and returns its length. The buffer grows by what has come, not by what is announced.
 async fn read_hello(stream: &TcpStream, max: usize, bytes: &mut Vec<u8>) -> Result<usize, Turned> {
     let protocol = |_: FrameError| {
-        Turned::Away(CloseCode::Protocol, RETRY_NEVER, "length of the first frame out of bounds")
+        Turned::Away(
+            CloseCode::Protocol,
+            RETRY_NEVER,
+            "length of the first frame out of bounds",
+        )
     };
     loop {
         if let Some((_, used)) = split(bytes, max).map_err(protocol)? {
@@ -248,7 +269,10 @@ fn attach(
     let hub = &clients.hub;
     // With auth.mode = "none" the token is the user's name.
     let Ok(user) = name::name(hello.token) else {
-        return Err((stream, Turned::away(hub, CloseCode::Auth, "the token names no user")));
+        return Err((
+            stream,
+            Turned::away(hub, CloseCode::Auth, "the token names no user"),
+        ));
     };
     let now = monotonic();
     if let Some(rest) = clients.holds.rest(user, hello.device, now) {
@@ -264,7 +288,11 @@ fn attach(
             groups.push(group);
         } else {
             let (frame_type, code) = (frame::HELLO, CloseCode::TooMany);
-            refused.push(GatewayFrame::Refused { frame_type, code, group });
+            refused.push(GatewayFrame::Refused {
+                frame_type,
+                code,
+                group,
+            });
         }
     }
     let heartbeat_s = match hello.heartbeat_s {
@@ -272,7 +300,13 @@ fn attach(
         asked => asked.clamp(*HEARTBEAT_S.start(), *HEARTBEAT_S.end()),
     };
     let device = hello.device;
-    let attach = Attach { user, device, groups: &groups, refused: &refused, heartbeat_s };
+    let attach = Attach {
+        user,
+        device,
+        groups: &groups,
+        refused: &refused,
+        heartbeat_s,
+    };
     let mut cx = Pump::new(hub.metrics(), now);
     match hub.attach(&attach, TcpSink(stream), &cx) {
         Ok(session) => {
@@ -280,9 +314,10 @@ fn attach(
             cx.merge(hub.metrics());
             Ok(session)
         }
-        Err((error, TcpSink(stream))) => {
-            Err((stream, Turned::away(hub, error.code(), "too many devices, or a newer connection")))
-        }
+        Err((error, TcpSink(stream))) => Err((
+            stream,
+            Turned::away(hub, error.code(), "too many devices, or a newer connection"),
+        )),
     }
 }
 
@@ -401,7 +436,10 @@ fn take_frames(
                 bytes = &bytes[used..];
                 hub.note_received(&**session, &cx);
                 if let Err(why) = handle(clients, session, body, &mut cx) {
-                    hub.close(&**session, Closing::code(CloseCode::Protocol, RETRY_NEVER, why));
+                    hub.close(
+                        &**session,
+                        Closing::code(CloseCode::Protocol, RETRY_NEVER, why),
+                    );
                     break;
                 }
             }
@@ -409,12 +447,18 @@ fn take_frames(
             Ok(None) => {
                 let timeout = clients.handshake_timeout;
                 let deadline = deadline.unwrap_or_else(|| Instant::now() + timeout);
-                *partial = Some(Partial { bytes: bytes.to_vec(), deadline });
+                *partial = Some(Partial {
+                    bytes: bytes.to_vec(),
+                    deadline,
+                });
                 break;
             }
             Err(_) => {
                 let why = "length of a frame out of bounds";
-                hub.close(&**session, Closing::code(CloseCode::Protocol, RETRY_NEVER, why));
+                hub.close(
+                    &**session,
+                    Closing::code(CloseCode::Protocol, RETRY_NEVER, why),
+                );
                 break;
             }
         }
@@ -443,7 +487,14 @@ fn handle(
         ClientFrame::Join { group } => {
             if hub.join(&member(), group).is_err() {
                 let (frame_type, code) = (frame::JOIN, CloseCode::TooMany);
-                hub.answer(&**session, &GatewayFrame::Refused { frame_type, code, group });
+                hub.answer(
+                    &**session,
+                    &GatewayFrame::Refused {
+                        frame_type,
+                        code,
+                        group,
+                    },
+                );
             }
         }
         ClientFrame::Leave { group } => hub.leave(&member(), group, cx),
@@ -453,7 +504,14 @@ fn handle(
         // With auth.mode = "none" there is nothing that a new token could change.
         ClientFrame::Token { .. } => {
             let (frame_type, code) = (frame::TOKEN, CloseCode::Auth);
-            hub.answer(&**session, &GatewayFrame::Refused { frame_type, code, group: "" });
+            hub.answer(
+                &**session,
+                &GatewayFrame::Refused {
+                    frame_type,
+                    code,
+                    group: "",
+                },
+            );
         }
     }
     Ok(())

@@ -112,7 +112,9 @@ impl Doors {
     }
 
     fn by_address(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note_beat(&self) {
@@ -125,7 +127,10 @@ impl Doors {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err("too many connections");
         }
-        let mut permit = ConnectionPermit { doors: Arc::clone(self), address: None };
+        let mut permit = ConnectionPermit {
+            doors: Arc::clone(self),
+            address: None,
+        };
         if self.max_per_address > 0 {
             let peer = peer.to_canonical();
             let mut by_address = self.by_address();
@@ -145,7 +150,9 @@ impl Doors {
         metrics.connections_opened.inc();
         let admitted = match self.clients.draining.load(Ordering::Relaxed) {
             true => Err((CloseCode::Draining, "draining")),
-            false => self.admit(peer.ip()).map_err(|why| (CloseCode::TooMany, why)),
+            false => self
+                .admit(peer.ip())
+                .map_err(|why| (CloseCode::TooMany, why)),
         };
         match admitted {
             Ok(permit) => {
@@ -180,7 +187,10 @@ impl Doors {
             self.ledger.spawn(Kind::Refusal, refusal);
         } else {
             // Too many to be polite to: counted, and closed where it stands.
-            self.clients.hub.metrics().connection_closed(CloseReason::Code(code));
+            self.clients
+                .hub
+                .metrics()
+                .connection_closed(CloseReason::Code(code));
         }
     }
 
@@ -196,8 +206,10 @@ impl Doors {
         let metrics = Arc::clone(self.clients.hub.metrics());
         // With one spare a client that comes when there are no descriptors can be told to come later.
         let reserve = Reserve::new(1)?;
-        let (errors, refusals) =
-            (Throttle::new(LOG_PERIOD, &metrics), Throttle::new(LOG_PERIOD, &metrics));
+        let (errors, refusals) = (
+            Throttle::new(LOG_PERIOD, &metrics),
+            Throttle::new(LOG_PERIOD, &metrics),
+        );
         let mut backoff = Backoff::default();
         let mut pace = Pace::new(self.accept_rate);
         loop {
@@ -277,9 +289,16 @@ struct Pace {
 
 impl Pace {
     fn new(rate: u32) -> Self {
-        let interval = Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::ZERO);
+        let interval = Duration::from_secs(1)
+            .checked_div(rate)
+            .unwrap_or(Duration::ZERO);
         let burst = (interval * (rate / 10)).max(interval);
-        Self { interval, burst, full_at: Instant::now(), accepted: 0 }
+        Self {
+            interval,
+            burst,
+            full_at: Instant::now(),
+            accepted: 0,
+        }
     }
 
     /// Waits until one more may be accepted.
@@ -308,9 +327,16 @@ pub fn max_connections(configured: usize, descriptors: u64) -> usize {
     const RESERVE: u64 = 128;
     let most = usize::try_from(descriptors.saturating_sub(RESERVE).max(16)).unwrap_or(usize::MAX);
     if configured > most {
-        warn!(configured, most, "clients.max_connections is above what the descriptor limit leaves");
+        warn!(
+            configured,
+            most, "clients.max_connections is above what the descriptor limit leaves"
+        );
     }
-    let max = if configured == 0 { most } else { configured.min(most) };
+    let max = if configured == 0 {
+        most
+    } else {
+        configured.min(most)
+    };
     info!(max_connections = max, descriptors, "descriptor limit");
     max
 }
@@ -327,7 +353,10 @@ mod tests {
             pace.note();
         }
         let took = start.elapsed();
-        assert!((Duration::from_millis(980)..Duration::from_millis(1100)).contains(&took), "{took:?}");
+        assert!(
+            (Duration::from_millis(980)..Duration::from_millis(1100)).contains(&took),
+            "{took:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

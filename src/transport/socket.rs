@@ -34,7 +34,11 @@ const NOTSENT_LOWAT: u32 = 128 * 1024;
 /// # Errors
 /// Those of the system calls; the address in use among them.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -55,7 +59,11 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// Those of the system calls; the address in use among them.
 pub fn bind_udp(address: SocketAddr, receive_buffer: usize) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(receive_buffer)?;
     socket.bind(&address.into())?;
@@ -76,7 +84,10 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
 /// Raises the descriptor limit to what the process may have, and returns it.
 pub fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
@@ -96,13 +107,19 @@ impl KernelDrops {
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
         let inode = rustix::fs::fstat(socket)?.st_ino.to_string();
         let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"];
-        let tables = tables.iter().filter_map(|path| File::open(path).ok()).collect();
+        let tables = tables
+            .iter()
+            .filter_map(|path| File::open(path).ok())
+            .collect();
         Ok(Self { tables, inode })
     }
 
     /// Datagrams dropped since the socket exists; 0 where there is no procfs.
     pub fn count(&self) -> u64 {
-        self.tables.iter().filter_map(|table| drops_of(&read_whole(table), &self.inode)).sum()
+        self.tables
+            .iter()
+            .filter_map(|table| drops_of(&read_whole(table), &self.inode))
+            .sum()
     }
 }
 
@@ -116,7 +133,9 @@ fn read_whole(table: &File) -> String {
 
 /// The last column of the line whose tenth is `inode`.
 fn drops_of(table: &str, inode: &str) -> Option<u64> {
-    let line = table.lines().find(|line| line.split_whitespace().nth(9) == Some(inode))?;
+    let line = table
+        .lines()
+        .find(|line| line.split_whitespace().nth(9) == Some(inode))?;
     line.split_whitespace().last()?.parse().ok()
 }
 
@@ -144,7 +163,9 @@ mod tests {
         assert_eq!(drops.count(), 0);
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..500 {
-            sender.send_to(&[0; 100], socket.local_addr().unwrap()).unwrap();
+            sender
+                .send_to(&[0; 100], socket.local_addr().unwrap())
+                .unwrap();
         }
         let mut received = 0;
         while socket.recv(&mut [0; 100]).is_ok() {

@@ -69,7 +69,18 @@ impl UdpDoor {
         let socket = UdpSocket::from_std(socket)?;
         let unsent = Throttle::new(LOG_PERIOD, hub.metrics());
         let (beat, born) = (AtomicU64::new(0), Instant::now());
-        Ok(Self { socket, state, hub, intake, ledger, clock, deadline, beat, born, unsent })
+        Ok(Self {
+            socket,
+            state,
+            hub,
+            intake,
+            ledger,
+            clock,
+            deadline,
+            beat,
+            born,
+            unsent,
+        })
     }
 
     /// The socket, for what the kernel counts about it.
@@ -119,9 +130,8 @@ impl UdpDoor {
         self.socket
             .async_io(Interest::READABLE, || {
                 let mut slices = buffers.chunks_mut(BUFFER_BYTES);
-                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
-                    IoSliceMut::new(slices.next().unwrap_or_default())
-                });
+                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+                    std::array::from_fn(|_| IoSliceMut::new(slices.next().unwrap_or_default()));
                 self.state.recv((&self.socket).into(), &mut slices, metas)
             })
             .await
@@ -132,11 +142,17 @@ impl UdpDoor {
         batch: impl Iterator<Item = (&'a [u8], &'a RecvMeta)>,
         out: &mut Vec<u8>,
     ) {
-        let moment = Moment { instant: monotonic(), unix_ms: self.clock.now_ms() };
+        let moment = Moment {
+            instant: monotonic(),
+            unix_ms: self.clock.now_ms(),
+        };
         let mut cx = Pump::new(self.hub.metrics(), moment.instant);
         for (buffer, meta) in batch {
             let is_loopback = meta.addr.ip().to_canonical().is_loopback();
-            let back = Return { to: meta.addr, from: meta.dst_ip };
+            let back = Return {
+                to: meta.addr,
+                from: meta.dst_ip,
+            };
             let received = &buffer[..meta.len.min(buffer.len())];
             // An empty datagram has no stride to be cut by, and is one all the same.
             let datagrams = match received {
@@ -145,7 +161,10 @@ impl UdpDoor {
             };
             for datagram in datagrams {
                 out.clear();
-                match self.intake.handle(datagram, is_loopback, moment, &mut cx, out) {
+                match self
+                    .intake
+                    .handle(datagram, is_loopback, moment, &mut cx, out)
+                {
                     Handled::Silent(_) | Handled::Quiet => {}
                     Handled::Answered => self.send(out, back),
                     Handled::Job(pending) => self.start(*pending, back, out),
@@ -157,7 +176,11 @@ impl UdpDoor {
 
     /// Gives the job its task, and whoever waits for it another: neither waits for this loop, nor it for them.
     fn start(self: &Arc<Self>, pending: Pending, back: Return, out: &[u8]) {
-        let Pending { job, answer, accepted } = pending;
+        let Pending {
+            job,
+            answer,
+            accepted,
+        } = pending;
         if accepted {
             self.send(out, back);
         }
@@ -186,7 +209,11 @@ impl UdpDoor {
                     self.hub.metrics().push_timeouts.inc();
                     let elapsed_ms =
                         u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-                    Ended { status: Status::Timeout, counts: progress.counts(), elapsed_ms }
+                    Ended {
+                        status: Status::Timeout,
+                        counts: progress.counts(),
+                        elapsed_ms,
+                    }
                 }
             };
             let mut out = Vec::with_capacity(128);
