@@ -99,6 +99,8 @@ impl Crowd {
                 };
                 // Nobody listens any more when another one has failed.
                 let _ = report.send(result).await;
+                // The last one that has reported ends the wait.
+                drop(report);
                 match client {
                     Some(client) => attend(client, &board, &leave).await,
                     None => Ok(()),
