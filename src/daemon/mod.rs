@@ -79,7 +79,8 @@ pub struct Addresses {
 }
 
 impl Gateway {
-    /// Binds every door. Nothing is served before [`run`](Self::run), but the kernel queues what comes.
+    /// Binds every door. Nothing is served before [`run`](Self::run), but the kernel queues what
+    /// comes.
     ///
     /// # Errors
     /// A door that cannot be bound, with its address and the key that names it.
@@ -355,7 +356,7 @@ async fn heartbeat(parts: Parts, stop: tokio_util::sync::CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let mut cx = Pump::new(hub.metrics(), monotonic());
+        let mut cx = Pump::new(monotonic());
         while !sweep.step(hub, SWEEP_STEP, &mut cx) {
             tokio::task::yield_now().await;
         }

@@ -1,41 +1,48 @@
-//! Bringing one session up to date: what its lanes hold after its position, in order, in one vectored write.
+//! Bringing one session up to date: what its lanes hold after its position, in order, in one
+//! vectored write.
 //!
-//! A pump reads the log's head first and takes only what lies in (position, head]: a message that lands in one lane while another is read
-//! has a later place than that head, so it is not missed but left for the next pump.
+//! A pump reads the log's head first and takes only what lies in (position, head]: a message that
+//! lands in one lane while another is read has a later place than that head, so it is not missed
+//! but left for the next pump.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::local::LocalHistogram;
 
 use super::lane::Taken;
+use super::message::Message;
 use super::session::{Inner, Session, Sink, Unsent};
 use super::{Closing, Hub};
 use crate::metrics::{Metrics, Outcome};
 use crate::wire::reason::CloseReason;
 
-/// What one snapshot holds at most: past this, the lock would be held for long, and a write takes no more anyway.
+/// What one snapshot holds at most: past this, the lock would be held for long, and a write takes
+/// no more anyway.
 const SNAPSHOT_MESSAGES: usize = 64;
 const SNAPSHOT_BYTES: usize = 256 * 1024;
 /// Snapshots that one call serves before the client's own task goes on: a walk has others to serve.
 const ROUNDS: usize = 4;
 
-/// What a pumping task carries along: the moment, a buffer used again, and counts that are merged when it yields.
+/// What a pumping task carries along: the moment, a buffer used again, and counts that are merged
+/// when it yields.
 pub struct Pump {
     /// The caller's reading of the clock: age and latency are counted to it.
     pub now: Instant,
     written: u64,
-    latency: LocalHistogram,
+    /// Made when the first delivery is counted: most callers have none.
+    latency: Option<LocalHistogram>,
     batch: Vec<Taken>,
 }
 
 impl Pump {
-    /// For one caller; dropping it merges its counts.
-    pub fn new(metrics: &Metrics, now: Instant) -> Self {
+    /// For one caller, who merges its counts at the end and wherever it yields.
+    pub const fn new(now: Instant) -> Self {
         Self {
             now,
             written: 0,
-            latency: metrics.delivery_latency.local(),
+            latency: None,
             batch: Vec::new(),
         }
     }
@@ -43,13 +50,18 @@ impl Pump {
     /// Merges the counts so far.
     pub fn merge(&mut self, metrics: &Metrics) {
         metrics.deliveries(Outcome::Written, std::mem::take(&mut self.written));
-        self.latency.flush();
+        if let Some(latency) = &self.latency {
+            latency.flush();
+        }
     }
 
-    fn delivered(&mut self, taken: &Taken) {
+    fn delivered(&mut self, metrics: &Metrics, message: &Message) {
         self.written += 1;
-        let age = self.now.saturating_duration_since(taken.message.accepted);
-        self.latency.observe(age.as_secs_f64());
+        let age = self.now.saturating_duration_since(message.accepted);
+        let latency = self
+            .latency
+            .get_or_insert_with(|| metrics.delivery_latency.local());
+        latency.observe(age.as_secs_f64());
     }
 }
 
@@ -84,6 +96,73 @@ impl Hub {
         self.pump_locked(session, &mut session.lock(), By::Other, cx);
     }
 
+    /// As a walk pumps, which brings the message that it is for. Most often that is all there is:
+    /// the session stands right before it and it is the newest, so no lane needs to be asked.
+    pub(super) fn pump_walked<S: Sink + ?Sized>(
+        &self,
+        session: &Session<S>,
+        inner: &mut Inner,
+        (message, index): (&Arc<Message>, u16),
+        cx: &mut Pump,
+    ) {
+        let is_next = inner.position + 1 == message.seq && message.seq == self.log.head();
+        if !is_next || inner.behind_at.is_some() || !inner.is_idle() || inner.closing.is_some() {
+            self.pump_locked(session, inner, By::Other, cx);
+            return;
+        }
+        let [head, payload] = message.frame(index);
+        let written = match payload {
+            [] => session.sink().try_write(&[IoSlice::new(head)]),
+            _ => session
+                .sink()
+                .try_write(&[IoSlice::new(head), IoSlice::new(payload)]),
+        };
+        match written {
+            Ok(count) if count == head.len() + payload.len() => {
+                inner.position = message.seq;
+                inner.sent = self.tick(cx.now);
+                cx.delivered(&self.metrics, message);
+            }
+            Ok(offset @ 1..) => {
+                inner.position = message.seq;
+                inner.sent = self.tick(cx.now);
+                let taken = Taken {
+                    index,
+                    message: Arc::clone(message),
+                };
+                inner.unsent = Some(Unsent { taken, offset });
+                self.note_behind(session.id(), inner, By::Other);
+            }
+            Ok(0) => self.note_behind(session.id(), inner, By::Other),
+            Err(error) => {
+                self.write_failed(session, inner, &error, By::Other);
+            }
+        }
+    }
+
+    /// What a write that took nothing means for the session.
+    fn write_failed<S: ?Sized>(
+        &self,
+        session: &Session<S>,
+        inner: &mut Inner,
+        error: &io::Error,
+        by: By,
+    ) -> Pumped {
+        let reason = match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                self.note_behind(session.id(), inner, by);
+                return Pumped::Blocked;
+            }
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+            _ => CloseReason::Io,
+        };
+        self.close_locked(session, inner, Closing::silent(reason));
+        // Also when it was closing already: what is left will never be taken.
+        inner.unsent = None;
+        inner.control.clear();
+        Pumped::Level
+    }
+
     pub(super) fn pump_locked<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,
@@ -113,22 +192,11 @@ impl Hub {
             let all_taken = match written {
                 Ok(count) => {
                     inner.sent = self.tick(cx.now);
-                    advance(inner, count, upto, cx)
+                    advance(&self.metrics, inner, count, upto, cx)
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
                 Err(error) => {
                     cx.batch.clear();
-                    let gone = matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-                    );
-                    let reason = if gone {
-                        CloseReason::Reset
-                    } else {
-                        CloseReason::Io
-                    };
-                    self.close_locked(session, inner, Closing::silent(reason));
-                    return Pumped::Level;
+                    return self.write_failed(session, inner, &error, by);
                 }
             };
             cx.batch.clear();
@@ -141,7 +209,8 @@ impl Hub {
         Pumped::More
     }
 
-    /// Lists the session as behind in each of its lanes, at its position, and hands it to its own task.
+    /// Lists the session as behind in each of its lanes, at its position, and hands it to its own
+    /// task.
     fn note_behind(&self, id: u64, inner: &mut Inner, by: By) {
         let (old, new) = (inner.behind_at, Some(inner.position));
         for handle in &inner.handles {
@@ -177,7 +246,8 @@ impl Hub {
         }
     }
 
-    /// Closes a session that is over a bound; false when it was. Called by whoever meets one that is behind.
+    /// Closes a session that is over a bound; false when it was. Called by whoever meets one that
+    /// is behind.
     pub(super) fn check_bounds<S: ?Sized>(
         &self,
         session: &Session<S>,
@@ -218,7 +288,8 @@ impl Hub {
     }
 }
 
-/// Fills `batch` with what comes next, in order, and returns the place that the session has reached when all of it is written.
+/// Fills `batch` with what comes next, in order, and returns the place that the session has reached
+/// when all of it is written.
 fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
     batch.clear();
     let mut upto = head;
@@ -248,7 +319,8 @@ fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
     upto
 }
 
-/// Orders what several lanes gave: each message once, under its first target, without those that except this session.
+/// Orders what several lanes gave: each message once, under its first target, without those that
+/// except this session.
 fn settle(inner: &Inner, upto: u64, batch: &mut Vec<Taken>) {
     if batch.len() > 1 {
         batch.sort_unstable_by_key(|taken| (taken.message.seq, taken.index));
@@ -284,7 +356,13 @@ fn write<S: Sink + ?Sized>(sink: &S, inner: &Inner, batch: &[Taken]) -> io::Resu
 }
 
 /// Moves the session by `count` bytes that the sink took; false when it did not take all.
-fn advance(inner: &mut Inner, mut count: usize, upto: u64, cx: &mut Pump) -> bool {
+fn advance(
+    metrics: &Metrics,
+    inner: &mut Inner,
+    mut count: usize,
+    upto: u64,
+    cx: &mut Pump,
+) -> bool {
     if let Some(unsent) = &mut inner.unsent {
         let rest = unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset;
         if count < rest {
@@ -293,7 +371,7 @@ fn advance(inner: &mut Inner, mut count: usize, upto: u64, cx: &mut Pump) -> boo
         }
         count -= rest;
         if let Some(unsent) = inner.unsent.take() {
-            cx.delivered(&unsent.taken);
+            cx.delivered(metrics, &unsent.taken.message);
         }
     }
     let control = inner.control.rest().len();
@@ -319,7 +397,7 @@ fn advance(inner: &mut Inner, mut count: usize, upto: u64, cx: &mut Pump) -> boo
         }
         count -= length;
         inner.position = taken.message.seq;
-        cx.delivered(taken);
+        cx.delivered(metrics, &taken.message);
     }
     if all_taken {
         inner.position = upto;

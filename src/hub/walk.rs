@@ -1,4 +1,5 @@
-//! The visit that a message owes to every member of its lanes, in steps of a size that the caller chooses.
+//! The visit that a message owes to every member of its lanes, in steps of a size that the caller
+//! chooses.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -52,14 +53,14 @@ impl Walk {
 
     /// Visits up to `max` members; true when all have been visited.
     pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
-        let Some((_, lane)) = self.lanes.get(self.at) else {
+        let Some((index, lane)) = self.lanes.get(self.at) else {
             return true;
         };
-        let lane = Arc::clone(lane);
+        let (index, lane) = (*index, Arc::clone(lane));
         let mut members = std::mem::take(&mut self.members);
         let next = lane.lock().members.batch(self.slot, max, &mut members);
         for session in members.drain(..) {
-            self.visit(hub, &lane, &session, cx);
+            self.visit(hub, (index, &lane), &session, cx);
         }
         self.members = members;
         match next {
@@ -78,13 +79,24 @@ impl Walk {
         self.counts
     }
 
-    fn visit(&mut self, hub: &Hub, lane: &Arc<Lane>, session: &Arc<Session>, cx: &mut Pump) {
+    fn visit(
+        &mut self,
+        hub: &Hub,
+        (index, lane): (u16, &Arc<Lane>),
+        session: &Arc<Session>,
+        cx: &mut Pump,
+    ) {
         let seq = self.message.seq;
         let mut inner = session.lock();
         let is_addressed = inner.handle(lane).is_some_and(|handle| handle.from < seq)
             && !inner.is_excepted(self.message.exceptions(), seq);
-        // Addressed or not: that the walk has been everywhere lets the lane drop what came before this message, too.
-        hub.pump_locked(session, &mut inner, By::Other, cx);
+        // Addressed or not: that the walk has been everywhere lets the lane drop what came before
+        // this message, too.
+        if is_addressed && self.lanes.len() == 1 {
+            hub.pump_walked(session, &mut inner, (&self.message, index), cx);
+        } else {
+            hub.pump_locked(session, &mut inner, By::Other, cx);
+        }
         if !is_addressed || (self.lanes.len() > 1 && !self.met.insert(session.id())) {
             return;
         }
@@ -105,7 +117,8 @@ impl Walk {
 
 impl Drop for Walk {
     fn drop(&mut self) {
-        // A walk that was cut off (the process ends, or a bug) must not keep messages alive that nobody will come for.
+        // A walk that was cut off (the process ends, or a bug) must not keep messages alive that
+        // nobody will come for.
         for (_, lane) in self.lanes.get(self.at..).unwrap_or_default() {
             lane.complete(self.message.seq);
         }

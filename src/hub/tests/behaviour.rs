@@ -112,7 +112,7 @@ fn over_a_bound_in_messages_bytes_or_age_a_client_is_closed_as_slow() {
         for _ in 0..messages {
             bench.push(&[Target::All], &vec![0; bytes]);
         }
-        let mut cx = Pump::new(bench.hub.metrics(), bench.start + age);
+        let mut cx = Pump::new(bench.start + age);
         super::super::Sweep::default().step(&bench.hub, 10, &mut cx);
         let closing = slow.poll_wants(std::task::Waker::noop()).closing;
         assert_eq!(bench.hub.sessions(), usize::from(closing.is_none()));
@@ -280,10 +280,7 @@ fn heartbeats_go_out_after_silence_and_are_missed_after_two_and_a_half() {
     let bench = Bench::new(options());
     let ada = bench.attach("ada", "", &[]);
     let sweep_at = |seconds| {
-        let mut cx = Pump::new(
-            bench.hub.metrics(),
-            bench.start + Duration::from_secs(seconds),
-        );
+        let mut cx = Pump::new(bench.start + Duration::from_secs(seconds));
         super::super::Sweep::default().step(&bench.hub, 10, &mut cx);
         cx
     };

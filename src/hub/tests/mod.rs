@@ -134,7 +134,7 @@ impl Bench {
     }
 
     pub(super) fn cx(&self) -> Pump {
-        Pump::new(self.hub.metrics(), self.start)
+        Pump::new(self.start)
     }
 
     /// A client that has come in and has read its greeting.
