@@ -79,7 +79,8 @@ pub struct Addresses {
 }
 
 impl Gateway {
-    /// Binds every door. Nothing is served before [`run`](Self::run), but the kernel queues what comes.
+    /// Binds every door. Nothing is served before [`run`](Self::run), but the kernel queues what
+    /// comes.
     ///
     /// # Errors
     /// A door that cannot be bound, with its address and the key that names it.
@@ -296,8 +297,8 @@ impl Parts {
 fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {
     result.with_context(|| {
         format!(
-            "cannot bind {address} ({key}): is another process there? stop it, or configure another \
-             address"
+            "cannot bind {address} ({key}): is another process there? stop it, or configure \
+             another address"
         )
     })
 }

@@ -1,8 +1,8 @@
 //! The walk of a push to many, as a task: it ends whatever becomes of those who wait for it.
 //!
 //! A job reports over a oneshot, which has room for the report: whoever gave up waiting has dropped
-//! its end, and the job does not notice. This is the one part of the hub that awaits (its turn among
-//! the walks, never a client) and that reads the clock, between its steps.
+//! its end, and the job does not notice. This is the one part of the hub that awaits (its turn
+//! among the walks, never a client) and that reads the clock, between its steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,8 @@ use crate::wire::reason::Status;
 
 /// Sessions that a walk visits before it yields: about half a millisecond of writes.
 const STEP: usize = 128;
-/// Seconds for which a job's result is remembered after its end, since somebody may be asking for it.
+/// Seconds for which a job's result is remembered after its end, since somebody may be asking for
+/// it.
 const REMEMBERED_AFTER_END: u32 = 60;
 
 /// How many jobs may be in flight, and how many of them walk at a time.
@@ -150,7 +151,8 @@ impl Job {
         drop((turn, walk));
         let ended = record.finish(Status::Done);
         drop((record, permit));
-        // Nobody waits for one who may have left: this never blocks, and a lost receiver is no error.
+        // Nobody waits for one who may have left: this never blocks, and a lost receiver is no
+        // error.
         let _ = report.send(ended);
     }
 }

@@ -1,7 +1,9 @@
-//! Bringing one session up to date: what its lanes hold after its position, in order, in one vectored write.
+//! Bringing one session up to date: what its lanes hold after its position, in order, in one
+//! vectored write.
 //!
-//! A pump reads the log's head first and takes only what lies in (position, head]: a message that lands in one lane while another is read
-//! has a later place than that head, so it is not missed but left for the next pump.
+//! A pump reads the log's head first and takes only what lies in (position, head]: a message that
+//! lands in one lane while another is read has a later place than that head, so it is not missed
+//! but left for the next pump.
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -14,13 +16,15 @@ use super::{Closing, Hub};
 use crate::metrics::{Metrics, Outcome};
 use crate::wire::reason::CloseReason;
 
-/// What one snapshot holds at most: past this, the lock would be held for long, and a write takes no more anyway.
+/// What one snapshot holds at most: past this, the lock would be held for long, and a write takes
+/// no more anyway.
 const SNAPSHOT_MESSAGES: usize = 64;
 const SNAPSHOT_BYTES: usize = 256 * 1024;
 /// Snapshots that one call serves before the client's own task goes on: a walk has others to serve.
 const ROUNDS: usize = 4;
 
-/// What a pumping task carries along: the moment, a buffer used again, and counts that are merged when it yields.
+/// What a pumping task carries along: the moment, a buffer used again, and counts that are merged
+/// when it yields.
 pub struct Pump {
     /// The caller's reading of the clock: age and latency are counted to it.
     pub now: Instant,
@@ -141,7 +145,8 @@ impl Hub {
         Pumped::More
     }
 
-    /// Lists the session as behind in each of its lanes, at its position, and hands it to its own task.
+    /// Lists the session as behind in each of its lanes, at its position, and hands it to its own
+    /// task.
     fn note_behind(&self, id: u64, inner: &mut Inner, by: By) {
         let (old, new) = (inner.behind_at, Some(inner.position));
         for handle in &inner.handles {
@@ -177,7 +182,8 @@ impl Hub {
         }
     }
 
-    /// Closes a session that is over a bound; false when it was. Called by whoever meets one that is behind.
+    /// Closes a session that is over a bound; false when it was. Called by whoever meets one that
+    /// is behind.
     pub(super) fn check_bounds<S: ?Sized>(
         &self,
         session: &Session<S>,
@@ -218,7 +224,8 @@ impl Hub {
     }
 }
 
-/// Fills `batch` with what comes next, in order, and returns the place that the session has reached when all of it is written.
+/// Fills `batch` with what comes next, in order, and returns the place that the session has reached
+/// when all of it is written.
 fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
     batch.clear();
     let mut upto = head;
@@ -248,7 +255,8 @@ fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
     upto
 }
 
-/// Orders what several lanes gave: each message once, under its first target, without those that except this session.
+/// Orders what several lanes gave: each message once, under its first target, without those that
+/// except this session.
 fn settle(inner: &Inner, upto: u64, batch: &mut Vec<Taken>) {
     if batch.len() > 1 {
         batch.sort_unstable_by_key(|taken| (taken.message.seq, taken.index));

@@ -1,4 +1,5 @@
-//! The visit that a message owes to every member of its lanes, in steps of a size that the caller chooses.
+//! The visit that a message owes to every member of its lanes, in steps of a size that the caller
+//! chooses.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl Walk {
         let mut inner = session.lock();
         let is_addressed = inner.handle(lane).is_some_and(|handle| handle.from < seq)
             && !inner.is_excepted(self.message.exceptions(), seq);
-        // Addressed or not: that the walk has been everywhere lets the lane drop what came before this message, too.
+        // Addressed or not: that the walk has been everywhere lets the lane drop what came before
+        // this message, too.
         hub.pump_locked(session, &mut inner, By::Other, cx);
         if !is_addressed || (self.lanes.len() > 1 && !self.met.insert(session.id())) {
             return;
@@ -105,7 +107,8 @@ impl Walk {
 
 impl Drop for Walk {
     fn drop(&mut self) {
-        // A walk that was cut off (the process ends, or a bug) must not keep messages alive that nobody will come for.
+        // A walk that was cut off (the process ends, or a bug) must not keep messages alive that
+        // nobody will come for.
         for (_, lane) in self.lanes.get(self.at..).unwrap_or_default() {
             lane.complete(self.message.seq);
         }

@@ -25,10 +25,12 @@ use crate::wire::frame::{self, ClientFrame, FrameError, GatewayFrame, Hello, spl
 use crate::wire::name;
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
-/// How long a client has to take its CLOSE, and how much it may still send, so that no reset overtakes it.
+/// How long a client has to take its CLOSE, and how much it may still send, so that no reset
+/// overtakes it.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES: usize = 64 * 1024;
-/// One read takes this much; what a client may cause by it (an answer to each of its frames) stays in proportion.
+/// One read takes this much; what a client may cause by it (an answer to each of its frames) stays
+/// in proportion.
 const READ_BYTES: usize = 16 * 1024;
 /// Heartbeats that a client may ask for, in seconds.
 const HEARTBEAT_S: std::ops::RangeInclusive<u16> = 5..=3600;
@@ -169,7 +171,8 @@ pub(super) async fn turn_away(stream: &TcpStream, code: CloseCode, retry: u32, t
     }
 }
 
-/// Writes a CLOSE. A fresh socket takes it whole; one that does not has a peer which does not listen.
+/// Writes a CLOSE. A fresh socket takes it whole; one that does not has a peer which does not
+/// listen.
 pub(super) fn say_close(stream: &TcpStream, code: CloseCode, retry: u32, text: &str) -> bool {
     let mut frame = Vec::new();
     GatewayFrame::Close {
@@ -185,7 +188,8 @@ pub(super) fn say_close(stream: &TcpStream, code: CloseCode, retry: u32, text: &
 
 type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
 
-/// Reads HELLO, all of it before `deadline`, and attaches. Returns what the client sent behind its HELLO.
+/// Reads HELLO, all of it before `deadline`, and attaches. Returns what the client sent behind its
+/// HELLO.
 async fn enter(
     stream: TcpStream,
     clients: &Clients,
@@ -224,7 +228,8 @@ async fn enter(
     }
 }
 
-/// Reads until the first frame is whole, and returns its length. The buffer grows by what has come, not by what is announced.
+/// Reads until the first frame is whole, and returns its length. The buffer grows by what has come,
+/// not by what is announced.
 async fn read_hello(stream: &TcpStream, max: usize, bytes: &mut Vec<u8>) -> Result<usize, Turned> {
     let protocol = |_: FrameError| {
         Turned::Away(

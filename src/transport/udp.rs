@@ -116,7 +116,8 @@ impl UdpDoor {
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
-                    // An ICMP error of an earlier answer, or a shortage of memory: neither ends the door.
+                    // An ICMP error of an earlier answer, or a shortage of memory: neither ends the
+                    // door.
                     if let Some(suppressed) = self.unsent.admit(Instant::now()) {
                         warn!(%error, suppressed, "receive failed");
                     }
@@ -174,7 +175,8 @@ impl UdpDoor {
         cx.merge(self.hub.metrics());
     }
 
-    /// Gives the job its task, and whoever waits for it another: neither waits for this loop, nor it for them.
+    /// Gives the job its task, and whoever waits for it another: neither waits for this loop, nor
+    /// it for them.
     fn start(self: &Arc<Self>, pending: Pending, back: Return, out: &[u8]) {
         let Pending {
             job,
