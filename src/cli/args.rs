@@ -21,8 +21,8 @@ pub(super) struct SenderArgs {
     /// The gateway's UDP address, HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = GATEWAY)]
     pub(super) to: String,
-    /// Sign with the key of this id (1 to 4294967295); without a key the datagram is unsigned, which
-    /// a gateway takes only from its own machine and only while it has no keys
+    /// Sign with the key of this id (1 to 4294967295); without a key the datagram is unsigned,
+    /// which a gateway takes only from its own machine and only while it has no keys
     #[arg(
         long,
         value_name = "N",
@@ -33,8 +33,8 @@ pub(super) struct SenderArgs {
     /// The file with that key: 32 bytes or more in hex, as `pushgate keygen` writes it
     #[arg(long, value_name = "FILE", requires = "key_id")]
     key_file: Option<PathBuf>,
-    /// How long to ask on, once a second, after the gateway has answered ACCEPTED or TIMEOUT ("90s",
-    /// "2m"); "0s" takes that as the result. A first answer is waited for 15 s
+    /// How long to ask on, once a second, after the gateway has answered ACCEPTED or TIMEOUT
+    /// ("90s", "2m"); "0s" takes that as the result. A first answer is waited for 15 s
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     wait: Duration,
     /// Print one JSON object instead of words

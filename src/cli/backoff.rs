@@ -1,5 +1,5 @@
-//! When a client that lost its connection comes back: full jitter, so that a fleet that was cut at one
-//! moment does not return at one moment.
+//! When a client that lost its connection comes back: full jitter, so that a fleet that was cut at
+//! one moment does not return at one moment.
 
 use std::time::Duration;
 

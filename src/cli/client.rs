@@ -1,8 +1,8 @@
 //! The reference client: one connection, from HELLO to its end.
 //!
-//! It keeps the heartbeat by itself while [`Client::next`] is awaited: it answers PING, sends PING after
-//! a heartbeat of silence, and takes the gateway for lost after 2.5 heartbeats without a frame. Coming
-//! back is its caller's: [`Ended::advice`] says whether and when.
+//! It keeps the heartbeat by itself while [`Client::next`] is awaited: it answers PING, sends PING
+//! after a heartbeat of silence, and takes the gateway for lost after 2.5 heartbeats without a
+//! frame. Coming back is its caller's: [`Ended::advice`] says whether and when.
 
 use std::io;
 use std::net::SocketAddr;
@@ -219,8 +219,8 @@ impl Client<TcpStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// Says HELLO over a stream that stands already, and waits for WELCOME. It has no deadline of its
-    /// own.
+    /// Says HELLO over a stream that stands already, and waits for WELCOME. It has no deadline of
+    /// its own.
     pub async fn handshake(stream: S, identity: &Identity) -> Result<Self, Ended> {
         let (reader, mut writer) = tokio::io::split(stream);
         writer
@@ -254,12 +254,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         &self.welcome
     }
 
-    /// The next event. Cancel-safe: what was read or written in part goes on at the next call. After
-    /// an error there is nothing more to be had.
+    /// The next event. Cancel-safe: what was read or written in part goes on at the next call.
+    /// After an error there is nothing more to be had.
     pub async fn next(&mut self) -> Result<Event, Ended> {
         loop {
             let ping_at = self.sent_at + self.heartbeat;
             let lost_at = self.heard_at + self.heartbeat * 5 / 2;
+            let has_unsent = self.unsent.has_remaining();
             tokio::select! {
                 body = next_body(&mut self.frames) => {
                     let body = body?;
@@ -268,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                         return Ok(event);
                     }
                 }
-                written = self.writer.write_buf(&mut self.unsent), if self.unsent.has_remaining() => {
+                written = self.writer.write_buf(&mut self.unsent), if has_unsent => {
                     written.map_err(Ended::Broken)?;
                 }
                 () = sleep_until(ping_at.min(lost_at)) => {

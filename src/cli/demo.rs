@@ -1,7 +1,7 @@
 //! `pushgate demo`: the whole of it, on one machine, without set-up.
 //!
-//! A gateway, its clients and a sender run in this process and talk over real sockets. What the tasks
-//! of the gateway do is read where an operator reads it: at /metrics.
+//! A gateway, its clients and a sender run in this process and talk over real sockets. What the
+//! tasks of the gateway do is read where an operator reads it: at /metrics.
 
 mod crowd;
 mod tasks;
@@ -29,7 +29,8 @@ use crate::wire::reason::Status;
 
 /// Both ends of a connection are in this process.
 const DESCRIPTORS_PER_CLIENT: u64 = 2;
-/// For the doors, the runtime, standard streams, the reserve of the gateway, and what is read of it.
+/// For the doors, the runtime, standard streams, the reserve of the gateway, and what is read of
+/// it.
 const DESCRIPTORS_BESIDE: u64 = 256;
 /// How long a push may take to reach everybody before the demonstration calls it missed.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(20);
@@ -40,9 +41,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// See it work: a gateway, clients and a sender in one process, over real sockets
 ///
-/// Connects the clients, half of them in a group, pushes to one user, to the group, to all, and to all
-/// but the group; shows for each push who was matched, how many clients saw it and when, and what the
-/// sender was answered; then lets the clients leave and shows that every task of the gateway has ended.
+/// Connects the clients, half of them in a group, pushes to one user, to the group, to all, and to
+/// all but the group; shows for each push who was matched, how many clients saw it and when, and
+/// what the sender was answered; then lets the clients leave and shows that every task of the
+/// gateway has ended.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: pushgate demo --clients 5000
@@ -153,8 +155,8 @@ async fn tell(clients: u32, addresses: &Addresses) -> CommandResult {
     })
 }
 
-/// A sender whom the gateway has answered once: a gateway that has only just started calls datagrams
-/// stale, and no push shall be measured with that.
+/// A sender whom the gateway has answered once: a gateway that has only just started calls
+/// datagrams stale, and no push shall be measured with that.
 async fn ready(address: SocketAddr) -> Result<Sender, Failure> {
     let mut sender = Sender::connect(address, None)
         .await
@@ -272,8 +274,8 @@ fn raise_descriptor_limit(clients: u32) -> anyhow::Result<()> {
     if let Some(most) = limit.maximum.filter(|most| *most < needed) {
         let possible = most.saturating_sub(DESCRIPTORS_BESIDE) / DESCRIPTORS_PER_CLIENT;
         anyhow::bail!(
-            "{clients} clients need {needed} descriptors and this process may have {most}: raise the \
-             hard limit (ulimit -Hn), or use --clients {possible}"
+            "{clients} clients need {needed} descriptors and this process may have {most}: raise \
+             the hard limit (ulimit -Hn), or use --clients {possible}"
         );
     }
     limit.current = Some(needed);

@@ -18,9 +18,9 @@ const SECRET_BYTES: usize = 32;
 
 /// Make a key for a business service: 32 random bytes in hex
 ///
-/// Without --out the key is the one line on standard output, and the lines for the configuration go to
-/// standard error. With --out the key goes to a file that only its owner can read, and the lines for
-/// the configuration to standard output.
+/// Without --out the key is the one line on standard output, and the lines for the configuration go
+/// to standard error. With --out the key goes to a file that only its owner can read, and the lines
+/// for the configuration to standard output.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: pushgate keygen --id 7 --out keys/7 >> pushgate.toml")]
@@ -29,7 +29,10 @@ pub(super) struct Keygen {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// The key's id, which senders name in each datagram: 1 to 4294967295
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..),
+    )]
     id: u32,
 }
 

@@ -1,7 +1,7 @@
 //! The command line: one file for each command, a reusable sender and a reusable client.
 //!
-//! Results go to standard output, everything else to standard error. A reader of standard output that
-//! leaves ends the command with success.
+//! Results go to standard output, everything else to standard error. A reader of standard output
+//! that leaves ends the command with success.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 

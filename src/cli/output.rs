@@ -1,6 +1,7 @@
 //! What people and scripts read: lines on standard output, payloads made safe to look at.
 //!
-//! Nothing here panics when the reader has left, and no byte of a payload can move a terminal's cursor.
+//! Nothing here panics when the reader has left, and no byte of a payload can move a terminal's
+//! cursor.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

@@ -21,10 +21,13 @@ use crate::wire::name::NAME_BYTES_MAX;
 /// Push a message to a user, a group, or everyone who is connected
 ///
 /// Sends one datagram and repeats the same bytes until the gateway has answered what became of it.
-/// A session that several targets match receives the message once, under the first of them: users come
-/// first, then groups, then all.
+/// A session that several targets match receives the message once, under the first of them: users
+/// come first, then groups, then all.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("whom").required(true).multiple(true).args(["all", "user", "group"]))]
+#[command(group = ArgGroup::new("whom")
+    .required(true)
+    .multiple(true)
+    .args(["all", "user", "group"]))]
 #[command(group = ArgGroup::new("what").required(true).args(["payload", "file"]))]
 #[command(after_help = "\
 Examples:
@@ -68,7 +71,8 @@ pub(super) struct Push {
     )]
     #[arg(value_parser = args::seconds)]
     ttl: u32,
-    /// Spread the deliveries over this time: whole milliseconds ("30s"); not with --ttl [default: 0s]
+    /// Spread the deliveries over this time: whole milliseconds ("30s"); not with --ttl [default:
+    /// 0s]
     #[arg(
         long,
         value_name = "DURATION",

@@ -8,8 +8,8 @@ use super::sender::Outcome;
 use crate::wire::datagram::{Op, Target};
 use crate::wire::reason::Status;
 
-/// Prints the outcome of a request and turns its status into an exit code. The targets are those of a
-/// PRESENCE, whose answer has a count for each.
+/// Prints the outcome of a request and turns its status into an exit code. The targets are those of
+/// a PRESENCE, whose answer has a count for each.
 pub(super) fn report(
     op: Op,
     outcome: &Outcome,
@@ -62,8 +62,8 @@ pub(super) fn words(op: Op, outcome: &Outcome) -> String {
         }
         Status::Denied => "denied: the key may not do this; nothing was done".to_owned(),
         Status::Stale => format!(
-            "stale: the gateway's clock is {} ms ahead of this one, or it forgot what went before its \
-             start; whether an earlier datagram of this request was carried out is not known",
+            "stale: the gateway's clock is {} ms ahead of this one, or it forgot what went before \
+             its start; whether an earlier datagram of this request was carried out is not known",
             outcome.clock_ahead_ms
         ),
         Status::Draining => "draining: the gateway is shutting down; nothing was done".to_owned(),
@@ -97,7 +97,8 @@ fn tally(op: Op, outcome: &Outcome) -> String {
             let bytes = counted(outcome.tail.len() as u64, "byte");
             let ahead_ms = outcome.clock_ahead_ms;
             return format!(
-                "{bytes} came back in {milliseconds:.1} ms; the gateway's clock is {ahead_ms} ms ahead"
+                "{bytes} came back in {milliseconds:.1} ms; the gateway's clock is {ahead_ms} ms \
+                 ahead"
             );
         }
     };

@@ -1,4 +1,5 @@
-//! `pushgate presence`, `join`, `leave`, `kick` and `ping`: the other requests of a business service.
+//! `pushgate presence`, `join`, `leave`, `kick` and `ping`: the other requests of a business
+//! service.
 
 use std::time::Duration;
 
@@ -80,8 +81,8 @@ pub(super) struct Kick {
     )]
     #[arg(value_parser = args::device)]
     device: String,
-    /// Refuse the user, or the device, for this time: whole seconds, a day at most ("10m") [default:
-    /// 0s, and those who are cut are told not to come back]
+    /// Refuse the user, or the device, for this time: whole seconds, a day at most ("10m")
+    /// [default: 0s, and those who are cut are told not to come back]
     #[arg(
         long,
         value_name = "DURATION",

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A sender that hears nothing gives up after this, the default of `udp.window`: by then the gateway
-/// would call the datagram STALE.
+/// A sender that hears nothing gives up after this, the default of `udp.window`: by then the
+/// gateway would call the datagram STALE.
 pub(crate) const WINDOW: Duration = Duration::from_secs(15);
 /// How often a sender that was told ACCEPTED or TIMEOUT asks for the result.
 pub(crate) const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -19,8 +19,8 @@ pub(crate) fn pause_after(sent: u32) -> Duration {
     (REPEAT_FIRST * (1 << doublings)).min(REPEAT_LONGEST)
 }
 
-/// How long to wait before a request is sent anew after STALE. A clock that was off is put right and
-/// the request goes at once; one that was right means that the gateway has only just started.
+/// How long to wait before a request is sent anew after STALE. A clock that was off is put right
+/// and the request goes at once; one that was right means that the gateway has only just started.
 pub(crate) fn pause_after_stale(correction_ms: i64) -> Duration {
     if correction_ms.unsigned_abs() < GATEWAY_YOUTH.as_millis() as u64 {
         return GATEWAY_YOUTH;

@@ -1,8 +1,8 @@
 //! The reference sender: one request at a time over one UDP socket.
 //!
 //! It sends a datagram, repeats the same bytes until it is answered, asks on while the gateway says
-//! ACCEPTED or TIMEOUT, and mends its clock after STALE. What does not bear its request's id, or does
-//! not verify under its key, it does not see.
+//! ACCEPTED or TIMEOUT, and mends its clock after STALE. What does not bear its request's id, or
+//! does not verify under its key, it does not see.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,7 +18,8 @@ use crate::wire::reason::Status;
 use crate::wire::reply::{Counts, decode_reply};
 use crate::wire::seal::Key;
 
-/// Longer than any reply: 64 bytes of header, 28 of body, four for each of 256 targets of a PRESENCE.
+/// Longer than any reply: 64 bytes of header, 28 of body, four for each of 256 targets of a
+/// PRESENCE.
 const REPLY_BYTES_MAX: usize = 2048;
 /// How often a request is sent anew, with a new id and a mended clock, after STALE.
 const STALE_RETRIES: u32 = 2;
@@ -89,8 +90,8 @@ pub enum SendError {
         if *refused {
             "nothing listens there"
         } else {
-            "nothing listens there, or they were dropped in silence, as those with an unknown key, a \
-             wrong MAC, or no key where one is needed are"
+            "nothing listens there, or they were dropped in silence, as those with an unknown key, \
+             a wrong MAC, or no key where one is needed are"
         }
     )]
     Silent {
@@ -134,8 +135,8 @@ impl Sender {
         })
     }
 
-    /// How long to ask on, once a second, after the first ACCEPTED or TIMEOUT; zero takes that as the
-    /// outcome.
+    /// How long to ask on, once a second, after the first ACCEPTED or TIMEOUT; zero takes that as
+    /// the outcome.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
@@ -147,8 +148,8 @@ impl Sender {
     }
 
     /// Sends the request and stays with it until its outcome: within the 15 s of the window for a
-    /// first answer, and the patience after ACCEPTED or TIMEOUT. After STALE the request is sent anew
-    /// with a mended clock, at most twice.
+    /// first answer, and the patience after ACCEPTED or TIMEOUT. After STALE the request is sent
+    /// anew with a mended clock, at most twice.
     pub async fn request(&mut self, body: &RequestBody<'_>) -> Result<Outcome, SendError> {
         if matches!(
             body,
@@ -166,8 +167,8 @@ impl Sender {
             let (mut outcome, accepted) = self.exchange(&mut exchange).await?;
             datagrams += exchange.sent;
             outcome.datagrams = datagrams;
-            // After ACCEPTED, STALE means that the gateway has forgotten a request that it had begun:
-            // sending it anew could carry it out twice.
+            // After ACCEPTED, STALE means that the gateway has forgotten a request that it had
+            // begun: sending it anew could carry it out twice.
             if outcome.status != Status::Stale || accepted || retries == 0 {
                 return Ok(outcome);
             }

@@ -69,7 +69,7 @@ async fn serve(settings: Settings) -> CommandResult {
             Ok(Exit::Ok)
         }
         () = cut_short => {
-            tracing::warn!(target: "pushgate", "stopped by a second signal, the drain was cut short");
+            tracing::warn!(target: "pushgate", "a second signal: the drain was cut short");
             Ok(Exit::Failed)
         }
     }

@@ -297,8 +297,8 @@ impl Parts {
 fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {
     result.with_context(|| {
         format!(
-            "cannot bind {address} ({key}): is another process there? stop it, or configure another \
-             address"
+            "cannot bind {address} ({key}): is another process there? stop it, or configure \
+             another address"
         )
     })
 }

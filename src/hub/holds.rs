@@ -18,7 +18,8 @@ pub struct Holds(Mutex<HashMap<(Box<str>, Box<str>), Instant>>);
 pub struct HoldsFull;
 
 impl Holds {
-    /// Keeps `user`'s `device` out for `hold`, in place of an earlier hold of the same; no time lifts it.
+    /// Keeps `user`'s `device` out for `hold`, in place of an earlier hold of the same; no time
+    /// lifts it.
     ///
     /// # Errors
     /// When as many are held as can be: nothing is done.

@@ -1,7 +1,7 @@
 //! The way of one datagram, without its socket: who sent it, may it, was it done before, and do it.
 //!
-//! The order of the checks is the contract's: nothing of a datagram is read beyond its header before
-//! the MAC has passed, and nothing unauthenticated is answered.
+//! The order of the checks is the contract's: nothing of a datagram is read beyond its header
+//! before the MAC has passed, and nothing unauthenticated is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,8 +37,8 @@ pub struct IntakeOptions {
     pub future_ms: u64,
     /// Bytes of a payload.
     pub max_payload: usize,
-    /// Requests before this unix time, in milliseconds, are stale: an earlier process may have carried
-    /// them out.
+    /// Requests before this unix time, in milliseconds, are stale: an earlier process may have
+    /// carried them out.
     pub remembers_from_ms: u64,
 }
 
@@ -360,7 +360,8 @@ impl Intake {
             return Err(Status::Denied);
         }
         let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
-        // How many it will meet is known only once it has its place, and then it is too late to refuse.
+        // How many it will meet is known only once it has its place, and then it is too late to
+        // refuse.
         let is_small = targets.len() <= USERS_AT_ONCE
             && targets
                 .iter()

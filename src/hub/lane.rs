@@ -1,7 +1,9 @@
-//! One target's part of the log: its messages in order, its members, and those of them that are behind.
+//! One target's part of the log: its messages in order, its members, and those of them that are
+//! behind.
 //!
-//! A lane never touches a session: it holds handles to them, and what a session must know of itself under the lane's lock (where it stands
-//! when it is behind) is written here by whoever holds that session's lock.
+//! A lane never touches a session: it holds handles to them, and what a session must know of itself
+//! under the lane's lock (where it stands when it is behind) is written here by whoever holds that
+//! session's lock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +22,8 @@ pub(crate) struct Lane {
     pub(crate) scope: Scope,
     /// The user's or the group's name; empty for all.
     pub(crate) name: Arc<str>,
-    /// The place of the newest message. A session that stands there or later passes this lane by without its lock.
+    /// The place of the newest message. A session that stands there or later passes this lane by
+    /// without its lock.
     last: AtomicU64,
     /// Held for a few lines, never over a system call.
     state: Mutex<State>,
@@ -29,13 +32,15 @@ pub(crate) struct Lane {
 /// What stands under a lane's lock.
 pub(crate) struct State {
     entries: VecDeque<Entry>,
-    /// Bytes of all frames ever appended here; with an entry's `bytes_before` it gives the bytes behind a place without a walk.
+    /// Bytes of all frames ever appended here; with an entry's `bytes_before` it gives the bytes
+    /// behind a place without a walk.
     bytes: u64,
     /// Every member has passed this place, is in `behind`, or was never owed anything before it.
     walked: u64,
     /// Who sits in this lane. Slots never move, so that a walk can go on from a slot number.
     pub(crate) members: Slots<Arc<Session>>,
-    /// Position and id of each member that is behind, with its slot: the first is the one for which the most is kept.
+    /// Position and id of each member that is behind, with its slot: the first is the one for which
+    /// the most is kept.
     behind: BTreeMap<(u64, u64), u32>,
     /// How many members are behind by half of a bound.
     pub(crate) half_behind: u32,
@@ -98,7 +103,8 @@ impl Lane {
         lock(&self.state)
     }
 
-    /// Whether the lane may hold something after `place`. Exact for every place up to a head that was read before.
+    /// Whether the lane may hold something after `place`. Exact for every place up to a head that
+    /// was read before.
     pub(crate) fn has_after(&self, place: u64) -> bool {
         self.last.load(Ordering::Acquire) > place
     }
@@ -221,7 +227,8 @@ impl State {
         self.behind.len()
     }
 
-    /// Whether so many are behind by half a bound that the sender, not the clients, is at fault: more than a quarter and more than 8.
+    /// Whether so many are behind by half a bound that the sender, not the clients, is at fault:
+    /// more than a quarter and more than 8.
     pub(crate) fn is_congested(&self) -> bool {
         let half_behind = self.half_behind as usize;
         half_behind > 8 && half_behind > self.members.len() / 4

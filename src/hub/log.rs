@@ -1,4 +1,5 @@
-//! The one order of everything: a message takes its place, goes to its lanes, and only then the head moves.
+//! The one order of everything: a message takes its place, goes to its lanes, and only then the
+//! head moves.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,7 +94,8 @@ pub enum Refused {
 }
 
 impl Hub {
-    /// Gives `push` its place in the log. The walk that it returns owes every member of the targets a visit.
+    /// Gives `push` its place in the log. The walk that it returns owes every member of the targets
+    /// a visit.
     ///
     /// # Errors
     /// When the sender is too fast: nothing was done.
@@ -109,7 +111,8 @@ impl Hub {
             let Some(lane) = self.registry.find(*scope, name) else {
                 continue;
             };
-            // A target named twice counts once; under the log's lock a lane's newest place is not yet this message's.
+            // A target named twice counts once; under the log's lock a lane's newest place is not
+            // yet this message's.
             if keys.len() > 1 && lanes.iter().any(|(_, other)| Arc::ptr_eq(other, &lane)) {
                 continue;
             }

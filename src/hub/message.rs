@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::lane::Lane;
 use crate::wire::frame::{Scope, push_header};
 
-/// A message of the log. It is dropped with the last lane entry (or unsent remainder) that holds it.
+/// A message of the log. It is dropped with the last lane entry (or unsent remainder) that holds
+/// it.
 pub(crate) struct Message {
     /// The place in the log, from 1, of live and kept messages alike.
     pub(crate) seq: u64,
@@ -22,7 +23,8 @@ pub(crate) struct Message {
 
 /// The bytes of a message, encoded before the log's lock is taken.
 pub(crate) struct Draft {
-    /// For each target what goes before the payload; with one target, the payload too: one buffer is one plain write.
+    /// For each target what goes before the payload; with one target, the payload too: one buffer
+    /// is one plain write.
     heads: Box<[Box<[u8]>]>,
     payload: Bytes,
 }
@@ -81,7 +83,8 @@ impl Message {
         }
     }
 
-    /// The frame under which target `index` receives the message, in two parts of which the second may be empty.
+    /// The frame under which target `index` receives the message, in two parts of which the second
+    /// may be empty.
     pub(crate) fn frame(&self, index: u16) -> [&[u8]; 2] {
         [&self.draft.heads[usize::from(index)], &self.draft.payload]
     }
@@ -106,7 +109,8 @@ impl Drop for Message {
     }
 }
 
-/// What the log holds at this moment: the memory that clients which are behind, and walks on their way, keep alive.
+/// What the log holds at this moment: the memory that clients which are behind, and walks on their
+/// way, keep alive.
 #[derive(Default)]
 pub(crate) struct Totals {
     messages: AtomicU64,

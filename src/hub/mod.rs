@@ -1,15 +1,21 @@
-//! Who is connected, and what goes to whom. Synchronous: nothing here waits for a client, and no clock is read here.
+//! Who is connected, and what goes to whom. Synchronous: nothing here waits for a client, and no
+//! clock is read here.
 //!
-//! There are no queues for clients. An accepted push is one immutable [`message`], appended under the log's lock to the [`lane`]s that it
-//! addresses: one for all, one for each user, one for each group. A [`session`] holds a handle to each of its lanes and one integer, its
-//! position. To [`pump`] it is to take, under its own lock, what its lanes hold after that position, in order, and to write it at once. A
-//! [`walk`] pumps the members of the lanes that a message was appended to; a session whose sink would block is listed as *behind* in its
-//! lanes and is served by its own task from then on. A message is dropped when a walk that came later than it has been everywhere and nobody
-//! who is behind stands before it.
+//! There are no queues for clients. An accepted push is one immutable [`message`], appended under
+//! the log's lock to the [`lane`]s that it addresses: one for all, one for each user, one for each
+//! group. A [`session`] holds a handle to each of its lanes and one integer, its position. To
+//! [`pump`] it is to take, under its own lock, what its lanes hold after that position, in order,
+//! and to write it at once. A [`walk`] pumps the members of the lanes that a message was appended
+//! to; a session whose sink would block is listed as *behind* in its lanes and is served by its own
+//! task from then on. A message is dropped when a walk that came later than it has been everywhere
+//! and nobody who is behind stands before it.
 //!
-//! - Lock order: session, then log, then lane. A shard of the registry is let go before any other lock is asked for.
-//! - No system call under the log's lock or a lane's; the only one under a session's is a write that does not wait.
-//! - Members join, leave, attach and detach under the log's lock, where the head stands still: a handle's `from` is exact.
+//! - Lock order: session, then log, then lane. A shard of the registry is let go before any other
+//!   lock is asked for.
+//! - No system call under the log's lock or a lane's; the only one under a session's is a write
+//!   that does not wait.
+//! - Members join, leave, attach and detach under the log's lock, where the head stands still: a
+//!   handle's `from` is exact.
 //! - Nothing here spawns but [`job`], and it does so through the ledger.
 
 pub mod access;
@@ -167,8 +173,8 @@ impl Hub {
             .sum()
     }
 
-    /// Ends a session: it is detached at once, the CLOSE (if there is one) goes behind what was begun, and its task is woken.
-    /// False when it had a cause to end already.
+    /// Ends a session: it is detached at once, the CLOSE (if there is one) goes behind what was
+    /// begun, and its task is woken. False when it had a cause to end already.
     pub fn close<S: ?Sized>(&self, session: &Session<S>, closing: Closing<'_>) -> bool {
         self.close_locked(session, &mut session.lock(), closing)
     }
@@ -214,13 +220,15 @@ impl Hub {
         Closing::code(CloseCode::Slow, self.retry_after_ms(), text)
     }
 
-    /// When to come back, differently for each client: those that are cut together shall not return together.
+    /// When to come back, differently for each client: those that are cut together shall not return
+    /// together.
     pub fn retry_after_ms(&self) -> u32 {
         let spread = u32::try_from(self.options.retry_spread.as_millis()).unwrap_or(u32::MAX / 2);
         RETRY_MIN_MS.saturating_add(rand::random_range(0..=spread))
     }
 
-    /// Whole seconds since the hub began: precise enough for heartbeats, of which the shortest is 5 s.
+    /// Whole seconds since the hub began: precise enough for heartbeats, of which the shortest is 5
+    /// s.
     pub(crate) fn tick(&self, now: Instant) -> u32 {
         let seconds = now.saturating_duration_since(self.started).as_secs();
         u32::try_from(seconds).unwrap_or(u32::MAX)

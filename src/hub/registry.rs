@@ -108,8 +108,8 @@ impl AttachError {
 }
 
 impl Hub {
-    /// Lets a client in, in place of an older connection of the same user and device, which gets CLOSE 2.
-    /// WELCOME, JOINED for each group and CURRENT wait in the session for its first pump.
+    /// Lets a client in, in place of an older connection of the same user and device, which gets
+    /// CLOSE 2. WELCOME, JOINED for each group and CURRENT wait in the session for its first pump.
     ///
     /// # Errors
     /// When a newer connection is there or the user has too many devices; the sink comes back.
@@ -149,7 +149,8 @@ impl Hub {
         }
     }
 
-    /// Puts the session into its lanes; what it returns was replaced by it, and is out of the lanes of all and of its user already.
+    /// Puts the session into its lanes; what it returns was replaced by it, and is out of the lanes
+    /// of all and of its user already.
     fn enter(
         &self,
         session: &Arc<Session>,
@@ -280,8 +281,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Leaves `group` and leaves LEFT with the session, also when it was not in it. What was accepted before is sent first, as far as the
-    /// socket takes it; what still waits then because of this group alone is not delivered any more.
+    /// Leaves `group` and leaves LEFT with the session, also when it was not in it. What was
+    /// accepted before is sent first, as far as the socket takes it; what still waits then because
+    /// of this group alone is not delivered any more.
     pub fn leave(&self, session: &Arc<Session>, group: &str, cx: &mut Pump) {
         let mut inner = session.lock();
         self.pump_locked(session, &mut inner, By::Other, cx);

@@ -1,7 +1,8 @@
-//! Which requests were carried out, and with what result: a repeat is answered, not carried out again.
+//! Which requests were carried out, and with what result: a repeat is answered, not carried out
+//! again.
 //!
-//! Nothing is evicted before its time: where memory for ids is full the answer is BUSY. The ids live in many small maps, so that none
-//! is ever rehashed for long while a datagram waits.
+//! Nothing is evicted before its time: where memory for ids is full the answer is BUSY. The ids
+//! live in many small maps, so that none is ever rehashed for long while a datagram waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -15,7 +16,8 @@ use crate::wire::reply::Counts;
 /// A key id and the request id under it.
 pub type Id = (u32, [u8; 16]);
 
-/// Maps that the ids are spread over: at 4 M ids each holds 16,000, and grows in about a millisecond.
+/// Maps that the ids are spread over: at 4 M ids each holds 16,000, and grows in about a
+/// millisecond.
 const SHARDS: usize = 256;
 /// Expired ids that an insertion clears away: more than one, so that memory falls behind no rate.
 const PURGE: usize = 4;
@@ -157,7 +159,8 @@ impl Remembered {
         })
     }
 
-    /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is full.
+    /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is
+    /// full.
     pub fn reserve(&self, key_id: u32) -> Option<Room<'_>> {
         let share = if self.by_key.len() > 1 {
             self.max / 2
@@ -245,7 +248,8 @@ impl Remembered {
         }
     }
 
-    /// Clears away what is over; for a caller once a second, so that memory falls also when nothing comes in.
+    /// Clears away what is over; for a caller once a second, so that memory falls also when nothing
+    /// comes in.
     pub fn sweep(&self, now: u32) {
         for shard in &self.shards {
             self.purge(&mut lock(shard), now, 4096);

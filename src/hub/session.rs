@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!            pump: everything taken                pump: would block
-//!   level ───────────────────────────► level ─────────────────────────► behind ──► (its task waits for writable)
+//!   level ───────────────────────────► level ─────────────────────────► behind ──► (its task waits
+//!   for writable)
 //!     ▲                                                                   │ │
 //!     └────────────── the task's pump reaches the head ───────────────────┘ │
 //!   level, behind ── a cause to end ──► closing: detached from every lane ◄─┘ over a bound
@@ -18,7 +19,8 @@ use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wire::frame::GatewayFrame;
 use crate::wire::reason::CloseReason;
 
-/// Where a session's bytes go. The hub keeps what was taken in part, and never calls it from two threads at once.
+/// Where a session's bytes go. The hub keeps what was taken in part, and never calls it from two
+/// threads at once.
 pub trait Sink: Send + Sync + 'static {
     /// Takes as many bytes as it can without waiting.
     ///
@@ -32,11 +34,13 @@ pub struct Session<S: ?Sized = dyn Sink> {
     id: u64,
     device: Box<str>,
     heartbeat_s: u16,
-    /// The slot in the lane of all. Read and written under the log's lock: a takeover frees it without this session's lock.
+    /// The slot in the lane of all. Read and written under the log's lock: a takeover frees it
+    /// without this session's lock.
     pub(super) all_slot: AtomicU32,
     /// When the last whole frame came in, in the hub's ticks.
     pub(super) received: AtomicU32,
-    /// Held while a pump writes; the socket does not block. Taken before the log's lock, never after.
+    /// Held while a pump writes; the socket does not block. Taken before the log's lock, never
+    /// after.
     inner: Mutex<Inner>,
     sink: S,
 }
@@ -44,7 +48,8 @@ pub struct Session<S: ?Sized = dyn Sink> {
 /// What stands under the session's lock.
 #[derive(Default)]
 pub(super) struct Inner {
-    /// Everything up to here that addresses the session has been handed to the sink (but for `unsent`).
+    /// Everything up to here that addresses the session has been handed to the sink (but for
+    /// `unsent`).
     pub(super) position: u64,
     /// All, the user, the groups; empty once it is detached.
     pub(super) handles: Vec<Handle>,
@@ -52,7 +57,8 @@ pub(super) struct Inner {
     pub(super) unsent: Option<Unsent>,
     /// Answers, which go between messages.
     pub(super) control: Control,
-    /// The place under which the lanes list the session as behind. While it is one of those, only its own task writes.
+    /// The place under which the lanes list the session as behind. While it is one of those, only
+    /// its own task writes.
     pub(super) behind_at: Option<u64>,
     /// Behind by half of a bound, and counted so in its lanes.
     pub(super) half_behind: bool,
@@ -176,7 +182,8 @@ impl<S> Session<S> {
 }
 
 impl<S: ?Sized> Session<S> {
-    /// Unique in this process, and higher than that of every session attached before: the generation of a takeover.
+    /// Unique in this process, and higher than that of every session attached before: the
+    /// generation of a takeover.
     pub const fn id(&self) -> u64 {
         self.id
     }
@@ -230,8 +237,10 @@ pub struct Wants {
     pub readable: bool,
 }
 
-/// Bytes of unread answers from which on the gateway does not read from a client: a few hundred short answers.
+/// Bytes of unread answers from which on the gateway does not read from a client: a few hundred
+/// short answers.
 pub(super) const CONTROL_FULL: usize = 4 * 1024;
 
-/// Bytes of answers that services may cause (JOINED, LEFT) before a client that reads none of them is closed as slow.
+/// Bytes of answers that services may cause (JOINED, LEFT) before a client that reads none of them
+/// is closed as slow.
 pub(super) const CONTROL_MAX: usize = 64 * 1024;

@@ -61,7 +61,8 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Copies up to `max` members from slot `from` on to `out`; the slot to go on from, or `None` at the end.
+    /// Copies up to `max` members from slot `from` on to `out`; the slot to go on from, or `None`
+    /// at the end.
     pub(crate) fn batch(&self, from: u32, max: usize, out: &mut Vec<T>) -> Option<u32>
     where
         T: Clone,

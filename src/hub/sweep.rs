@@ -34,7 +34,8 @@ impl Sweep {
 }
 
 impl Hub {
-    /// Closes who has been silent for 2.5 intervals, sends PING where nothing was sent for one, and closes who is over a bound.
+    /// Closes who has been silent for 2.5 intervals, sends PING where nothing was sent for one, and
+    /// closes who is over a bound.
     fn check_heartbeat<S: Sink + ?Sized>(&self, session: &Session<S>, cx: &mut Pump) {
         let now = self.tick(cx.now);
         let interval = u32::from(session.heartbeat_s());

@@ -24,8 +24,8 @@ use crate::wire::reason::{CloseCode, CloseReason};
 
 /// One log line of a kind in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
-/// Clients over the cap that are told so, in order, at a time; more are closed on the spot. They take descriptors of the reserve that
-/// the cap leaves.
+/// Clients over the cap that are told so, in order, at a time; more are closed on the spot. They
+/// take descriptors of the reserve that the cap leaves.
 const REFUSALS_MAX: usize = 32;
 /// Connections accepted before the loop yields to others.
 const ACCEPTS_AT_ONCE: u32 = 64;
@@ -204,7 +204,8 @@ impl Doors {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let metrics = Arc::clone(self.clients.hub.metrics());
-        // With one spare a client that comes when there are no descriptors can be told to come later.
+        // With one spare a client that comes when there are no descriptors can be told to come
+        // later.
         let reserve = Reserve::new(1)?;
         let (errors, refusals) = (
             Throttle::new(LOG_PERIOD, &metrics),
@@ -242,7 +243,8 @@ impl Doors {
                         self.turn_one_away(&listener, &reserve).await;
                     }
                     if let Some(suppressed) = errors.admit(Instant::now()) {
-                        warn!(%error, suppressed, connections = self.connections(), "accept failed");
+                        let connections = self.connections();
+                        warn!(%error, suppressed, connections, "accept failed");
                     }
                     let rest = backoff.after(&error);
                     tokio::select! {
@@ -321,9 +323,11 @@ impl Pace {
     }
 }
 
-/// Notes at start how many connections there may be: the configured number, or what the descriptors leave.
+/// Notes at start how many connections there may be: the configured number, or what the descriptors
+/// leave.
 pub fn max_connections(configured: usize, descriptors: u64) -> usize {
-    /// Descriptors for everything but clients: listeners, the log, profiles, admin connections, refusals.
+    /// Descriptors for everything but clients: listeners, the log, profiles, admin connections,
+    /// refusals.
     const RESERVE: u64 = 128;
     let most = usize::try_from(descriptors.saturating_sub(RESERVE).max(16)).unwrap_or(usize::MAX);
     if configured > most {

@@ -11,21 +11,24 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Connections that wait to be accepted. `std` asks for 128; the kernel cuts this to `somaxconn`, and what comes over it is dropped
-/// silently.
+/// Connections that wait to be accepted. `std` asks for 128; the kernel cuts this to `somaxconn`,
+/// and what comes over it is dropped silently.
 const BACKLOG: i32 = 4096;
 
-/// A peer that acknowledges nothing for this long is gone: about the time in which the keepalive probes below find it out.
+/// A peer that acknowledges nothing for this long is gone: about the time in which the keepalive
+/// probes below find it out.
 const USER_TIMEOUT: Duration = Duration::from_secs(55);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// Bytes not yet sent up to which the kernel takes more for one client. More would only hide from the gateway how far a client is behind;
-/// twice the largest frame lets every message go in one write.
+/// Bytes not yet sent up to which the kernel takes more for one client. More would only hide from
+/// the gateway how far a client is behind; twice the largest frame lets every message go in one
+/// write.
 const NOTSENT_LOWAT: u32 = 128 * 1024;
 
-/// Binds and listens on `address`. Its options are inherited by every accepted socket, which saves a system call each:
+/// Binds and listens on `address`. Its options are inherited by every accepted socket, which saves
+/// a system call each:
 ///
 /// - `TCP_NODELAY`: a push is one write, there is nothing to wait for;
 /// - keepalive and `TCP_USER_TIMEOUT` find a vanished peer also when the heartbeat is an hour;
@@ -54,7 +57,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Binds a datagram socket with a receive buffer of `receive_buffer` bytes, or as much of it as the kernel gives.
+/// Binds a datagram socket with a receive buffer of `receive_buffer` bytes, or as much of it as the
+/// kernel gives.
 ///
 /// # Errors
 /// Those of the system calls; the address in use among them.
@@ -76,7 +80,8 @@ pub(super) fn shut_down_write(stream: &TcpStream) {
     drop(SockRef::from(stream).shutdown(std::net::Shutdown::Write));
 }
 
-/// Makes the close that follows a reset, so that the kernel drops what it still holds for a peer that does not read.
+/// Makes the close that follows a reset, so that the kernel drops what it still holds for a peer
+/// that does not read.
 pub(super) fn reset_on_close(stream: &TcpStream) {
     drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
 }
@@ -92,8 +97,9 @@ pub fn raise_descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Datagrams that the kernel dropped because the receive buffer was full, read from procfs: the count there is right also when
-/// nothing follows a burst. The file stays open, so that it can be read when descriptors are exhausted.
+/// Datagrams that the kernel dropped because the receive buffer was full, read from procfs: the
+/// count there is right also when nothing follows a burst. The file stays open, so that it can be
+/// read when descriptors are exhausted.
 pub struct KernelDrops {
     tables: Vec<File>,
     inode: String,

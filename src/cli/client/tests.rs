@@ -1,5 +1,5 @@
-//! A client against a gateway that is a script at the other end of a pipe, under a clock that stands
-//! still unless everybody waits.
+//! A client against a gateway that is a script at the other end of a pipe, under a clock that
+//! stands still unless everybody waits.
 
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 

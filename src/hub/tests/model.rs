@@ -199,7 +199,8 @@ impl Client {
             .retain(|expected| !expected.matched.is_empty());
     }
 
-    /// Every message once, in order, under its first target; for a closed client what it saw is a beginning of that.
+    /// Every message once, in order, under its first target; for a closed client what it saw is a
+    /// beginning of that.
     fn check(&self, whole: bool) {
         let mut expected = self.expected.iter();
         for (scope, group, id) in self.seen() {
@@ -389,7 +390,11 @@ fn check_counts(walk: &Walk) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn every_client_sees_what_the_model_says(steps in prop::collection::vec(step(), 1..120)) {
@@ -402,8 +407,15 @@ proptest! {
     }
 
     #[test]
-    fn with_tight_bounds_a_closed_client_saw_a_beginning(steps in prop::collection::vec(step(), 1..120)) {
-        let tight = Options { queue_messages: 6, queue_bytes: 1500, memory_budget: 4000, ..options() };
+    fn with_tight_bounds_a_closed_client_saw_a_beginning(
+        steps in prop::collection::vec(step(), 1..120)
+    ) {
+        let tight = Options {
+            queue_messages: 6,
+            queue_bytes: 1500,
+            memory_budget: 4000,
+            ..options()
+        };
         let bench = Bench::new(tight);
         let mut model = Model::default();
         for step in &steps {

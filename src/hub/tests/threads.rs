@@ -1,4 +1,5 @@
-//! Real threads: order under a flood of small pushes, with pumps, walks and memberships from all sides.
+//! Real threads: order under a flood of small pushes, with pumps, walks and memberships from all
+//! sides.
 
 use std::thread;
 

@@ -30,7 +30,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the binary on free ports with `more` in its configuration, and waits until it is ready.
+    /// Starts the binary on free ports with `more` in its configuration, and waits until it is
+    /// ready.
     fn start(directory: &Path, more: &str) -> Self {
         let file = directory.join("pushgate.toml");
         let config = format!(
