@@ -42,6 +42,7 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) {
         .checked_div(rate)
         .unwrap_or_default();
     let spread = drain.spread.max(at_least);
+    parts.clients.leaving.cancel();
     for batch in parts.hub.everyone().chunks(STEP) {
         for session in batch {
             let retry = rand::random_range(0..=spread.as_millis());

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::clock::{Clock, monotonic};
@@ -260,6 +261,7 @@ impl Parts {
             max_hello: clients.max_hello,
             max_frame: clients.max_frame,
             draining: AtomicBool::new(false),
+            leaving: CancellationToken::new(),
         });
         let most = max_connections(clients.max_connections, socket::raise_descriptor_limit());
         let bounds = (most, clients.max_per_address, clients.accept_rate);
@@ -347,7 +349,7 @@ async fn report(task: impl Future<Output = std::io::Result<()>>, name: &str) {
 }
 
 /// What time alone brings about, once a second.
-async fn heartbeat(parts: Parts, stop: tokio_util::sync::CancellationToken) {
+async fn heartbeat(parts: Parts, stop: CancellationToken) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut sweep, hub) = (Sweep::default(), &parts.hub);

@@ -19,6 +19,7 @@
 //! - Nothing here spawns but [`job`], and it does so through the ledger.
 
 pub mod access;
+mod batch;
 pub mod holds;
 pub mod intake;
 pub mod job;
@@ -28,6 +29,7 @@ pub(crate) mod message;
 pub mod pump;
 mod registry;
 pub mod remembered;
+mod requests;
 pub mod session;
 mod slots;
 mod sweep;

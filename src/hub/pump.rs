@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use prometheus::local::LocalHistogram;
 
+use super::batch::{advance, gather, settle, write};
 use super::lane::Taken;
 use super::message::Message;
 use super::session::{Inner, Session, Sink, Unsent};
@@ -18,10 +19,6 @@ use super::{Closing, Hub};
 use crate::metrics::{Metrics, Outcome};
 use crate::wire::reason::CloseReason;
 
-/// What one snapshot holds at most: past this, the lock would be held for long, and a write takes
-/// no more anyway.
-const SNAPSHOT_MESSAGES: usize = 64;
-const SNAPSHOT_BYTES: usize = 256 * 1024;
 /// Snapshots that one call serves before the client's own task goes on: a walk has others to serve.
 const ROUNDS: usize = 4;
 
@@ -33,7 +30,7 @@ pub struct Pump {
     written: u64,
     /// Made when the first delivery is counted: most callers have none.
     latency: Option<LocalHistogram>,
-    batch: Vec<Taken>,
+    pub(super) batch: Vec<Taken>,
 }
 
 impl Pump {
@@ -55,7 +52,7 @@ impl Pump {
         }
     }
 
-    fn delivered(&mut self, metrics: &Metrics, message: &Message) {
+    pub(super) fn delivered(&mut self, metrics: &Metrics, message: &Message) {
         self.written += 1;
         let age = self.now.saturating_duration_since(message.accepted);
         let latency = self
@@ -286,123 +283,4 @@ impl Hub {
         settle(inner, u64::MAX, &mut batch);
         batch.len() as u64 + u64::from(inner.unsent.is_some())
     }
-}
-
-/// Fills `batch` with what comes next, in order, and returns the place that the session has reached
-/// when all of it is written.
-fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
-    batch.clear();
-    let mut upto = head;
-    for handle in &inner.handles {
-        let after = inner.after(handle);
-        if !handle.lane.has_after(after) {
-            continue;
-        }
-        let complete = handle.lane.take(after, head, SNAPSHOT_MESSAGES, batch);
-        if let (false, Some(last)) = (complete, batch.last()) {
-            // Beyond the last one taken here, the other lanes' messages would overtake this lane's.
-            upto = upto.min(last.message.seq);
-        }
-    }
-    settle(inner, upto, batch);
-    let mut bytes = 0;
-    let fits = batch.iter().take(SNAPSHOT_MESSAGES).take_while(|taken| {
-        let fits = bytes < SNAPSHOT_BYTES;
-        bytes += taken.message.frame_len(taken.index);
-        fits
-    });
-    let count = fits.count();
-    if count < batch.len() {
-        batch.truncate(count);
-        upto = batch.last().map_or(upto, |last| last.message.seq);
-    }
-    upto
-}
-
-/// Orders what several lanes gave: each message once, under its first target, without those that
-/// except this session.
-fn settle(inner: &Inner, upto: u64, batch: &mut Vec<Taken>) {
-    if batch.len() > 1 {
-        batch.sort_unstable_by_key(|taken| (taken.message.seq, taken.index));
-        batch.dedup_by_key(|taken| taken.message.seq);
-    }
-    batch.retain(|taken| {
-        taken.message.seq <= upto
-            && !inner.is_excepted(taken.message.exceptions(), taken.message.seq)
-    });
-}
-
-fn write<S: Sink + ?Sized>(sink: &S, inner: &Inner, batch: &[Taken]) -> io::Result<usize> {
-    let mut parts = [IoSlice::new(&[]); 2 * SNAPSHOT_MESSAGES + 3];
-    let mut count = 0;
-    let mut push = |bytes| {
-        if !<[u8]>::is_empty(bytes) {
-            parts[count] = IoSlice::new(bytes);
-            count += 1;
-        }
-    };
-    if let Some(unsent) = &inner.unsent {
-        let [head, payload] = unsent.taken.message.frame(unsent.taken.index);
-        push(head.get(unsent.offset..).unwrap_or_default());
-        push(&payload[unsent.offset.saturating_sub(head.len())..]);
-    }
-    push(inner.control.rest());
-    for taken in batch {
-        let [head, payload] = taken.message.frame(taken.index);
-        push(head);
-        push(payload);
-    }
-    sink.try_write(&parts[..count])
-}
-
-/// Moves the session by `count` bytes that the sink took; false when it did not take all.
-fn advance(
-    metrics: &Metrics,
-    inner: &mut Inner,
-    mut count: usize,
-    upto: u64,
-    cx: &mut Pump,
-) -> bool {
-    if let Some(unsent) = &mut inner.unsent {
-        let rest = unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset;
-        if count < rest {
-            unsent.offset += count;
-            return false;
-        }
-        count -= rest;
-        if let Some(unsent) = inner.unsent.take() {
-            cx.delivered(metrics, &unsent.taken.message);
-        }
-    }
-    let control = inner.control.rest().len();
-    inner.control.advance(count.min(control));
-    if count < control {
-        return false;
-    }
-    count -= control;
-    let mut batch = std::mem::take(&mut cx.batch);
-    let mut all_taken = true;
-    for taken in &batch {
-        let length = taken.message.frame_len(taken.index);
-        if count < length {
-            all_taken = false;
-            if count > 0 {
-                inner.position = taken.message.seq;
-                inner.unsent = Some(Unsent {
-                    taken: taken.clone(),
-                    offset: count,
-                });
-            }
-            break;
-        }
-        count -= length;
-        inner.position = taken.message.seq;
-        cx.delivered(metrics, &taken.message);
-    }
-    if all_taken {
-        inner.position = upto;
-    }
-    batch.clear();
-    cx.batch = batch;
-    all_taken
 }

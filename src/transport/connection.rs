@@ -1,44 +1,30 @@
 //! One client's life: handshake, attach, serve, finish. One task, from accept to close.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::handshake::{Turned, enter};
 use super::listener::ConnectionPermit;
 use super::socket;
+use super::tcp::{FAREWELL, READ, TcpSink, end_of, farewell, turn_away};
 use crate::clock::monotonic;
 use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
 use crate::hub::session::Session;
-use crate::hub::{Attach, Closing, Hub, Sink};
+use crate::hub::{Closing, Hub};
 use crate::metrics::Metrics;
-use crate::wire::frame::{self, ClientFrame, FrameError, GatewayFrame, Hello, split};
-use crate::wire::name;
+use crate::wire::frame::{self, ClientFrame, GatewayFrame, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
-
-/// How long a client has to take its CLOSE, and how much it may still send, so that no reset
-/// overtakes it.
-const FAREWELL: Duration = Duration::from_secs(1);
-const FAREWELL_BYTES: usize = 64 * 1024;
-/// One read takes this much; what a client may cause by it (an answer to each of its frames) stays
-/// in proportion.
-const READ_BYTES: usize = 16 * 1024;
-/// Heartbeats that a client may ask for, in seconds.
-const HEARTBEAT_S: std::ops::RangeInclusive<u16> = 5..=3600;
-
-thread_local! {
-    /// What a worker reads into. Borrowed between two awaits, never over one.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
 
 /// The bounds of a client, and what its task works with.
 pub struct Clients {
@@ -56,18 +42,8 @@ pub struct Clients {
     pub max_frame: usize,
     /// The process leaves: nobody new is let in.
     pub draining: AtomicBool,
-}
-
-/// A TCP connection as the hub writes to it.
-pub(super) struct TcpSink(TcpStream);
-
-impl Sink for TcpSink {
-    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match parts {
-            [one] => self.0.try_write(one),
-            many => self.0.try_write_vectored(many),
-        }
-    }
+    /// The process ends now: who has not said HELLO yet is turned away.
+    pub leaving: CancellationToken,
 }
 
 /// Why a connection ended: counted on every path, as a panic where nobody said anything else.
@@ -113,22 +89,6 @@ impl Drop for Attached<'_> {
     }
 }
 
-/// A cause to end before there is a session.
-enum Turned {
-    Away(CloseCode, u32, &'static str),
-    Gone(CloseReason),
-}
-
-impl Turned {
-    fn away(hub: &Hub, code: CloseCode, why: &'static str) -> Self {
-        let retry = match code {
-            CloseCode::Protocol | CloseCode::Auth | CloseCode::Replaced => RETRY_NEVER,
-            _ => hub.retry_after_ms(),
-        };
-        Self::Away(code, retry, why)
-    }
-}
-
 /// Serves one accepted connection to its end.
 pub(super) async fn run(
     stream: TcpStream,
@@ -164,168 +124,6 @@ pub(super) async fn run(
     drop((ending, permit));
 }
 
-/// Tells a client that it may not come in, and closes in order.
-pub(super) async fn turn_away(stream: &TcpStream, code: CloseCode, retry: u32, text: &str) {
-    if say_close(stream, code, retry, text) {
-        farewell(stream, Instant::now() + FAREWELL).await;
-    }
-}
-
-/// Writes a CLOSE. A fresh socket takes it whole; one that does not has a peer which does not
-/// listen.
-pub(super) fn say_close(stream: &TcpStream, code: CloseCode, retry: u32, text: &str) -> bool {
-    let mut frame = Vec::new();
-    GatewayFrame::Close {
-        code,
-        retry_after_ms: retry,
-        reason: text,
-    }
-    .encode(&mut frame);
-    stream
-        .try_write(&frame)
-        .is_ok_and(|count| count == frame.len())
-}
-
-type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
-
-/// Reads HELLO, all of it before `deadline`, and attaches. Returns what the client sent behind its
-/// HELLO.
-async fn enter(
-    stream: TcpStream,
-    clients: &Clients,
-    deadline: Instant,
-) -> Result<Entered, (TcpStream, Turned)> {
-    let hub = &clients.hub;
-    let mut bytes = Vec::new();
-    let read = read_hello(&stream, clients.max_hello, &mut bytes);
-    let used = match timeout_at(deadline, read).await {
-        Ok(Ok(used)) => used,
-        Ok(Err(turned)) => return Err((stream, turned)),
-        Err(_) => {
-            let why = "no whole HELLO in time";
-            return Err((stream, Turned::away(hub, CloseCode::HandshakeTimeout, why)));
-        }
-    };
-    if clients.draining.load(Ordering::Relaxed) {
-        return Err((stream, Turned::away(hub, CloseCode::Draining, "draining")));
-    }
-    match ClientFrame::decode(&bytes[frame::LENGTH_BYTES..used]) {
-        Ok(ClientFrame::Hello(hello)) => match attach(stream, clients, &hello) {
-            Ok(session) => {
-                bytes.drain(..used);
-                Ok((session, bytes))
-            }
-            Err(turned) => Err(turned),
-        },
-        Ok(_) => Err((
-            stream,
-            Turned::away(hub, CloseCode::Protocol, "expected HELLO"),
-        )),
-        Err(_) => Err((
-            stream,
-            Turned::away(hub, CloseCode::Protocol, "malformed HELLO"),
-        )),
-    }
-}
-
-/// Reads until the first frame is whole, and returns its length. The buffer grows by what has come,
-/// not by what is announced.
-async fn read_hello(stream: &TcpStream, max: usize, bytes: &mut Vec<u8>) -> Result<usize, Turned> {
-    let protocol = |_: FrameError| {
-        Turned::Away(
-            CloseCode::Protocol,
-            RETRY_NEVER,
-            "length of the first frame out of bounds",
-        )
-    };
-    loop {
-        if let Some((_, used)) = split(bytes, max).map_err(protocol)? {
-            return Ok(used);
-        }
-        let readable = stream.readable().await;
-        readable.map_err(|error| Turned::Gone(end_of(&error)))?;
-        match READ.with_borrow_mut(|buffer| {
-            let count = stream.try_read(buffer)?;
-            bytes.extend_from_slice(&buffer[..count]);
-            io::Result::Ok(count)
-        }) {
-            Ok(0) => return Err(Turned::Gone(CloseReason::Eof)),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(Turned::Gone(end_of(&error))),
-        }
-    }
-}
-
-fn end_of(error: &io::Error) -> CloseReason {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
-        io::ErrorKind::UnexpectedEof => CloseReason::Eof,
-        _ => CloseReason::Io,
-    }
-}
-
-/// Says who the client is and which of its groups it may have, and puts it into the registry.
-fn attach(
-    stream: TcpStream,
-    clients: &Clients,
-    hello: &Hello<'_>,
-) -> Result<Arc<Session<TcpSink>>, (TcpStream, Turned)> {
-    let hub = &clients.hub;
-    // With auth.mode = "none" the token is the user's name.
-    let Ok(user) = name::name(hello.token) else {
-        return Err((
-            stream,
-            Turned::away(hub, CloseCode::Auth, "the token names no user"),
-        ));
-    };
-    let now = monotonic();
-    if let Some(rest) = clients.holds.rest(user, hello.device, now) {
-        let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);
-        return Err((stream, Turned::Away(CloseCode::Kicked, retry, "kicked")));
-    }
-    let (mut groups, mut refused) = (Vec::new(), Vec::new());
-    for group in hello.groups {
-        if groups.contains(&group) {
-            continue;
-        }
-        if groups.len() < hub.options().max_groups {
-            groups.push(group);
-        } else {
-            let (frame_type, code) = (frame::HELLO, CloseCode::TooMany);
-            refused.push(GatewayFrame::Refused {
-                frame_type,
-                code,
-                group,
-            });
-        }
-    }
-    let heartbeat_s = match hello.heartbeat_s {
-        0 => clients.heartbeat_s,
-        asked => asked.clamp(*HEARTBEAT_S.start(), *HEARTBEAT_S.end()),
-    };
-    let device = hello.device;
-    let attach = Attach {
-        user,
-        device,
-        groups: &groups,
-        refused: &refused,
-        heartbeat_s,
-    };
-    let mut cx = Pump::new(now);
-    match hub.attach(&attach, TcpSink(stream), &cx) {
-        Ok(session) => {
-            hub.nudge(&*session, &mut cx);
-            cx.merge(hub.metrics());
-            Ok(session)
-        }
-        Err((error, TcpSink(stream))) => Err((
-            stream,
-            Turned::away(hub, error.code(), "too many devices, or a newer connection"),
-        )),
-    }
-}
-
 enum Event {
     Readable,
     Writable,
@@ -339,7 +137,7 @@ fn next_event(session: &Session<TcpSink>) -> impl Future<Output = io::Result<Eve
         if let Some(reason) = wants.closing {
             return Poll::Ready(Ok(Event::Closing(reason)));
         }
-        let stream = &session.sink().0;
+        let stream = &session.sink().stream();
         if wants.writable
             && let Poll::Ready(ready) = stream.poll_write_ready(cx)
         {
@@ -406,7 +204,7 @@ async fn serve(clients: &Clients, session: &Arc<Session<TcpSink>>, rest: Vec<u8>
 /// Takes what the socket has now.
 fn read(clients: &Clients, session: &Arc<Session<TcpSink>>, partial: &mut Option<Partial>) {
     let hub = &clients.hub;
-    READ.with_borrow_mut(|buffer| match session.sink().0.try_read(buffer) {
+    READ.with_borrow_mut(|buffer| match session.sink().stream().try_read(buffer) {
         Ok(0) => {
             hub.close(&**session, Closing::silent(CloseReason::Eof));
         }
@@ -527,7 +325,7 @@ async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
     if !matches!(reason, CloseReason::Code(_) | CloseReason::Bye) {
         return;
     }
-    let stream = &session.sink().0;
+    let stream = &session.sink().stream();
     let deadline = Instant::now() + FAREWELL;
     let flushed = async {
         let mut cx = Pump::new(monotonic());
@@ -543,23 +341,4 @@ async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
         return;
     }
     farewell(stream, deadline).await;
-}
-
-/// Ends our side, and discards what still comes until the peer has ended its own.
-async fn farewell(stream: &TcpStream, deadline: Instant) {
-    socket::shut_down_write(stream);
-    let mut left = FAREWELL_BYTES;
-    let discarded = async {
-        while left > 0 && stream.readable().await.is_ok() {
-            let read = READ.with_borrow_mut(|buffer| stream.try_read(buffer));
-            match read {
-                Ok(0) => break,
-                Ok(count) => left = left.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
-            }
-        }
-    };
-    // A peer that goes on sending, or never closes, is cut off.
-    drop(timeout_at(deadline, discarded).await);
 }

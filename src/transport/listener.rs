@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::connection::{self, Clients, Ending};
 use super::reserve::Reserve;
+use super::tcp;
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::AcceptError;
 use crate::throttle::Throttle;
@@ -179,7 +180,7 @@ impl Doors {
             ending.because(CloseReason::Code(code));
             if fits {
                 let retry = clients.hub.retry_after_ms();
-                connection::turn_away(&stream, code, retry, why).await;
+                tcp::turn_away(&stream, code, retry, why).await;
             }
             drop((stream, ending, permit));
         };
@@ -270,7 +271,7 @@ impl Doors {
             let mut ending = Ending::new(metrics);
             ending.because(CloseReason::Code(CloseCode::TooMany));
             let retry = self.clients.hub.retry_after_ms();
-            connection::say_close(&stream, CloseCode::TooMany, retry, "no descriptors left");
+            tcp::say_close(&stream, CloseCode::TooMany, retry, "no descriptors left");
         }
         reserve.refill();
     }

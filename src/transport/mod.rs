@@ -3,8 +3,10 @@
 pub mod admin;
 pub mod backoff;
 pub mod connection;
+mod handshake;
 pub mod listener;
 pub mod phase;
 pub mod reserve;
 pub mod socket;
+mod tcp;
 pub mod udp;

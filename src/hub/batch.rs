@@ -1,0 +1,137 @@
+//! The batch of one pump: gathered from the lanes, written, and the session moved by what was taken.
+
+use std::io::{self, IoSlice};
+
+use super::lane::Taken;
+use super::pump::Pump;
+use super::session::{Inner, Sink, Unsent};
+use crate::metrics::Metrics;
+
+/// What one snapshot holds at most: past this, the lock would be held for long, and a write takes
+/// no more anyway.
+const SNAPSHOT_MESSAGES: usize = 64;
+const SNAPSHOT_BYTES: usize = 256 * 1024;
+
+/// Fills `batch` with what comes next, in order, and returns the place that the session has reached
+/// when all of it is written.
+pub(super) fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
+    batch.clear();
+    let mut upto = head;
+    for handle in &inner.handles {
+        let after = inner.after(handle);
+        if !handle.lane.has_after(after) {
+            continue;
+        }
+        let complete = handle.lane.take(after, head, SNAPSHOT_MESSAGES, batch);
+        if let (false, Some(last)) = (complete, batch.last()) {
+            // Beyond the last one taken here, the other lanes' messages would overtake this lane's.
+            upto = upto.min(last.message.seq);
+        }
+    }
+    settle(inner, upto, batch);
+    let mut bytes = 0;
+    let fits = batch.iter().take(SNAPSHOT_MESSAGES).take_while(|taken| {
+        let fits = bytes < SNAPSHOT_BYTES;
+        bytes += taken.message.frame_len(taken.index);
+        fits
+    });
+    let count = fits.count();
+    if count < batch.len() {
+        batch.truncate(count);
+        upto = batch.last().map_or(upto, |last| last.message.seq);
+    }
+    upto
+}
+
+/// Orders what several lanes gave: each message once, under its first target, without those that
+/// except this session.
+pub(super) fn settle(inner: &Inner, upto: u64, batch: &mut Vec<Taken>) {
+    if batch.len() > 1 {
+        batch.sort_unstable_by_key(|taken| (taken.message.seq, taken.index));
+        batch.dedup_by_key(|taken| taken.message.seq);
+    }
+    batch.retain(|taken| {
+        taken.message.seq <= upto
+            && !inner.is_excepted(taken.message.exceptions(), taken.message.seq)
+    });
+}
+
+/// Offers the sink all there is, in one call.
+pub(super) fn write<S: Sink + ?Sized>(
+    sink: &S,
+    inner: &Inner,
+    batch: &[Taken],
+) -> io::Result<usize> {
+    let mut parts = [IoSlice::new(&[]); 2 * SNAPSHOT_MESSAGES + 3];
+    let mut count = 0;
+    let mut push = |bytes| {
+        if !<[u8]>::is_empty(bytes) {
+            parts[count] = IoSlice::new(bytes);
+            count += 1;
+        }
+    };
+    if let Some(unsent) = &inner.unsent {
+        let [head, payload] = unsent.taken.message.frame(unsent.taken.index);
+        push(head.get(unsent.offset..).unwrap_or_default());
+        push(&payload[unsent.offset.saturating_sub(head.len())..]);
+    }
+    push(inner.control.rest());
+    for taken in batch {
+        let [head, payload] = taken.message.frame(taken.index);
+        push(head);
+        push(payload);
+    }
+    sink.try_write(&parts[..count])
+}
+
+/// Moves the session by `count` bytes that the sink took; false when it did not take all.
+pub(super) fn advance(
+    metrics: &Metrics,
+    inner: &mut Inner,
+    mut count: usize,
+    upto: u64,
+    cx: &mut Pump,
+) -> bool {
+    if let Some(unsent) = &mut inner.unsent {
+        let rest = unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset;
+        if count < rest {
+            unsent.offset += count;
+            return false;
+        }
+        count -= rest;
+        if let Some(unsent) = inner.unsent.take() {
+            cx.delivered(metrics, &unsent.taken.message);
+        }
+    }
+    let control = inner.control.rest().len();
+    inner.control.advance(count.min(control));
+    if count < control {
+        return false;
+    }
+    count -= control;
+    let mut batch = std::mem::take(&mut cx.batch);
+    let mut all_taken = true;
+    for taken in &batch {
+        let length = taken.message.frame_len(taken.index);
+        if count < length {
+            all_taken = false;
+            if count > 0 {
+                inner.position = taken.message.seq;
+                inner.unsent = Some(Unsent {
+                    taken: taken.clone(),
+                    offset: count,
+                });
+            }
+            break;
+        }
+        count -= length;
+        inner.position = taken.message.seq;
+        cx.delivered(metrics, &taken.message);
+    }
+    if all_taken {
+        inner.position = upto;
+    }
+    batch.clear();
+    cx.batch = batch;
+    all_taken
+}

@@ -1,0 +1,252 @@
+//! What requests do, once they are known to be fresh, permitted and well-formed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Closing;
+use super::access::Grant;
+use super::intake::{Intake, Moment};
+use super::job::{Job, JobPermit, Record, millis};
+use super::log::{Appended, Push, Target};
+use super::pump::Pump;
+use super::remembered::{Ended, Id, Progress, Room};
+use super::walk::Walk;
+use crate::clock::monotonic;
+use crate::wire::datagram::{self, Kick, Membership, Targets};
+use crate::wire::reason::{CloseCode, RETRY_NEVER, Status};
+use crate::wire::reply::Counts;
+
+/// Members of the targets up to which a push is walked at once, in the loop that received it.
+const AT_ONCE: usize = 16;
+/// Targets of single users up to which a push may be expected to be one of those.
+const USERS_AT_ONCE: usize = 8;
+
+/// How a request ended at once.
+pub(super) struct Outcome {
+    pub(super) status: Status,
+    pub(super) counts: Counts,
+    pub(super) tail: Vec<u8>,
+}
+
+impl Outcome {
+    pub(super) fn of(status: Status) -> Self {
+        Self {
+            status,
+            counts: Counts::default(),
+            tail: Vec::new(),
+        }
+    }
+
+    pub(super) const fn done(counts: Counts) -> Self {
+        Self {
+            status: Status::Done,
+            counts,
+            tail: Vec::new(),
+        }
+    }
+}
+
+/// A request on its way: what the steps after the checks need of it.
+pub(super) struct Call<'a, 'b> {
+    pub(super) id: Id,
+    pub(super) digest: u64,
+    pub(super) grant: &'a Grant,
+    pub(super) moment: Moment,
+    pub(super) cx: &'b mut Pump,
+}
+
+/// Carried out, or on its way as a job.
+pub(super) enum Carried {
+    AtOnce(Outcome),
+    Job(Job),
+}
+
+impl Intake {
+    pub(super) fn push(
+        &self,
+        push: &datagram::Push<'_>,
+        call: &mut Call<'_, '_>,
+    ) -> Result<Carried, Status> {
+        // Kept messages, collapse keys and spreads are refused, not quietly sent as live ones.
+        if push.payload.len() > self.options.max_payload
+            || push.ttl_s > 0
+            || push.spread_ms > 0
+            || !push.collapse.is_empty()
+        {
+            return Err(Status::BadRequest);
+        }
+        let (mut targets, mut exceptions) = (Vec::new(), Vec::new());
+        for target in push.targets.iter() {
+            match target {
+                datagram::Target::All => targets.push(Target::All),
+                datagram::Target::User(name) => targets.push(Target::User(name)),
+                datagram::Target::Group(name) => targets.push(Target::Group(name)),
+                datagram::Target::ExceptUser(name) => exceptions.push(Target::User(name)),
+                datagram::Target::ExceptGroup(name) => exceptions.push(Target::Group(name)),
+            }
+        }
+        if !targets.iter().all(|target| call.grant.may_reach(*target)) {
+            return Err(Status::Denied);
+        }
+        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        // How many it will meet is known only once it has its place, and then it is too late to
+        // refuse.
+        let is_small = targets.len() <= USERS_AT_ONCE
+            && targets
+                .iter()
+                .all(|target| matches!(target, Target::User(_)));
+        let permit = if is_small {
+            None
+        } else {
+            Some(self.jobs.admit().ok_or(Status::Busy)?)
+        };
+        let push = Push {
+            targets: &targets,
+            exceptions: &exceptions,
+            payload: push.payload,
+        };
+        let appended = self
+            .hub
+            .append(&push, call.moment.instant)
+            .map_err(|_| Status::Busy)?;
+        let counts = match (appended, permit) {
+            (Appended::Nobody, _) => Counts::default(),
+            (Appended::Walk(walk), Some(permit)) if walk.size() > AT_ONCE => {
+                return Ok(Carried::Job(self.job(walk, permit, room, call)));
+            }
+            (Appended::Walk(mut walk), _) => walk.finish(&self.hub, call.cx),
+        };
+        let elapsed = monotonic().saturating_duration_since(call.moment.instant);
+        self.hub
+            .metrics()
+            .push_duration
+            .observe(elapsed.as_secs_f64());
+        let outcome = Outcome::done(counts);
+        self.remember(room, call, &outcome);
+        Ok(Carried::AtOnce(outcome))
+    }
+
+    fn job(&self, walk: Walk, permit: JobPermit, room: Room<'_>, call: &Call<'_, '_>) -> Job {
+        let progress = Arc::new(Progress::default());
+        let now = self.hub.tick(call.moment.instant);
+        room.running(call.id, call.digest, Arc::clone(&progress), now);
+        let record = Record {
+            hub: Arc::clone(&self.hub),
+            remembered: Arc::clone(&self.remembered),
+            id: call.id,
+            progress,
+            started: call.moment.instant,
+            done: false,
+        };
+        Job {
+            walk,
+            record,
+            turns: self.jobs.turns(),
+            permit,
+        }
+    }
+
+    fn remember(&self, room: Room<'_>, call: &Call<'_, '_>, outcome: &Outcome) {
+        let now = self.hub.tick(call.moment.instant);
+        room.ended(call.id, call.digest, at_once(outcome), now);
+    }
+
+    pub(super) fn change_groups(
+        &self,
+        membership: &Membership<'_>,
+        call: &mut Call<'_, '_>,
+        change: Change,
+    ) -> Result<Outcome, Status> {
+        let group = membership.group;
+        if !call.grant.may_use_group(group) {
+            return Err(Status::Denied);
+        }
+        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        let mut counts = Counts::default();
+        for session in membership
+            .users
+            .iter()
+            .flat_map(|user| self.hub.sessions_of(user))
+        {
+            counts.matched += 1;
+            let changed = match change {
+                Change::Join => self.hub.join(&session, group).is_ok(),
+                Change::Leave => {
+                    self.hub.leave(&session, group, call.cx);
+                    true
+                }
+            };
+            if changed {
+                counts.written += 1;
+                self.hub.nudge(&*session, call.cx);
+            } else {
+                counts.refused += 1;
+            }
+        }
+        let outcome = Outcome::done(counts);
+        self.remember(room, call, &outcome);
+        Ok(outcome)
+    }
+
+    pub(super) fn kick(&self, kick: &Kick<'_>, call: &mut Call<'_, '_>) -> Result<Outcome, Status> {
+        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        let hold = Duration::from_secs(kick.hold_s.into());
+        let held = self
+            .holds
+            .hold(kick.user, kick.device, hold, call.moment.instant);
+        held.map_err(|_| Status::Busy)?;
+        let retry_after_ms = if hold.is_zero() {
+            RETRY_NEVER
+        } else {
+            millis(hold)
+        };
+        let mut closed = 0;
+        for session in self.hub.sessions_of(kick.user) {
+            let is_meant = kick.device.is_empty() || kick.device == session.device();
+            let close = Closing::code(CloseCode::Kicked, retry_after_ms, kick.reason);
+            closed += u32::from(is_meant && self.hub.close(&*session, close));
+        }
+        let outcome = Outcome::done(Counts {
+            matched: closed,
+            written: closed,
+            ..Counts::default()
+        });
+        self.remember(room, call, &outcome);
+        Ok(outcome)
+    }
+
+    pub(super) fn presence(&self, targets: &Targets<'_>, grant: &Grant) -> Result<Outcome, Status> {
+        let mut outcome = Outcome::of(Status::Done);
+        for target in targets.iter() {
+            let target = match target {
+                datagram::Target::User(name) => Target::User(name),
+                datagram::Target::Group(name) => Target::Group(name),
+                // PRESENCE knows no exceptions: they were refused as a bad request.
+                _ => Target::All,
+            };
+            if !grant.may_reach(target) {
+                return Err(Status::Denied);
+            }
+            let sessions = u32::try_from(self.hub.presence(target)).unwrap_or(u32::MAX);
+            outcome.counts.matched = outcome.counts.matched.saturating_add(sessions);
+            outcome.tail.extend_from_slice(&sessions.to_be_bytes());
+        }
+        Ok(outcome)
+    }
+}
+
+/// What a service does to the groups of users.
+#[derive(Clone, Copy)]
+pub(super) enum Change {
+    Join,
+    Leave,
+}
+
+/// The record of a request that took no time worth telling.
+pub(super) const fn at_once(outcome: &Outcome) -> Ended {
+    Ended {
+        status: outcome.status,
+        counts: outcome.counts,
+        elapsed_ms: 0,
+    }
+}

@@ -1,0 +1,180 @@
+//! The first exchange: HELLO, who is it, may it, and into the registry.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::connection::Clients;
+use super::tcp::{READ, TcpSink, end_of};
+use crate::clock::monotonic;
+use crate::hub::pump::Pump;
+use crate::hub::session::Session;
+use crate::hub::{Attach, AttachError, Hub};
+use crate::wire::frame::{self, ClientFrame, FrameError, GatewayFrame, Hello, split};
+use crate::wire::name;
+use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
+
+/// Heartbeats that a client may ask for, in seconds.
+const HEARTBEAT_S: RangeInclusive<u16> = 5..=3600;
+
+/// A cause to end before there is a session.
+pub(super) enum Turned {
+    Away(CloseCode, u32, &'static str),
+    Gone(CloseReason),
+}
+
+impl Turned {
+    fn away(hub: &Hub, code: CloseCode, why: &'static str) -> Self {
+        let retry = match code {
+            CloseCode::Protocol | CloseCode::Auth | CloseCode::Replaced => RETRY_NEVER,
+            _ => hub.retry_after_ms(),
+        };
+        Self::Away(code, retry, why)
+    }
+}
+
+/// A session, and what the client sent behind its HELLO.
+pub(super) type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
+
+/// Reads HELLO, all of it before `deadline`, and attaches. Returns what the client sent behind its
+/// HELLO.
+pub(super) async fn enter(
+    stream: TcpStream,
+    clients: &Clients,
+    deadline: Instant,
+) -> Result<Entered, (TcpStream, Turned)> {
+    let hub = &clients.hub;
+    let mut bytes = Vec::new();
+    let read = read_hello(&stream, clients.max_hello, &mut bytes);
+    let read = tokio::select! {
+        read = timeout_at(deadline, read) => read,
+        () = clients.leaving.cancelled() => {
+            return Err((stream, Turned::away(hub, CloseCode::Draining, "draining")));
+        }
+    };
+    let used = match read {
+        Ok(Ok(used)) => used,
+        Ok(Err(turned)) => return Err((stream, turned)),
+        Err(_) => {
+            let why = "no whole HELLO in time";
+            return Err((stream, Turned::away(hub, CloseCode::HandshakeTimeout, why)));
+        }
+    };
+    if clients.draining.load(Ordering::Relaxed) {
+        return Err((stream, Turned::away(hub, CloseCode::Draining, "draining")));
+    }
+    match ClientFrame::decode(&bytes[frame::LENGTH_BYTES..used]) {
+        Ok(ClientFrame::Hello(hello)) => match attach(stream, clients, &hello) {
+            Ok(session) => {
+                bytes.drain(..used);
+                Ok((session, bytes))
+            }
+            Err(turned) => Err(turned),
+        },
+        Ok(_) => Err((
+            stream,
+            Turned::away(hub, CloseCode::Protocol, "expected HELLO"),
+        )),
+        Err(_) => Err((
+            stream,
+            Turned::away(hub, CloseCode::Protocol, "malformed HELLO"),
+        )),
+    }
+}
+
+/// Reads until the first frame is whole, and returns its length. The buffer grows by what has come,
+/// not by what is announced.
+async fn read_hello(stream: &TcpStream, max: usize, bytes: &mut Vec<u8>) -> Result<usize, Turned> {
+    let protocol = |_: FrameError| {
+        Turned::Away(
+            CloseCode::Protocol,
+            RETRY_NEVER,
+            "length of the first frame out of bounds",
+        )
+    };
+    loop {
+        if let Some((_, used)) = split(bytes, max).map_err(protocol)? {
+            return Ok(used);
+        }
+        let readable = stream.readable().await;
+        readable.map_err(|error| Turned::Gone(end_of(&error)))?;
+        match READ.with_borrow_mut(|buffer| {
+            let count = stream.try_read(buffer)?;
+            bytes.extend_from_slice(&buffer[..count]);
+            io::Result::Ok(count)
+        }) {
+            Ok(0) => return Err(Turned::Gone(CloseReason::Eof)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Turned::Gone(end_of(&error))),
+        }
+    }
+}
+
+/// Says who the client is and which of its groups it may have, and puts it into the registry.
+fn attach(
+    stream: TcpStream,
+    clients: &Clients,
+    hello: &Hello<'_>,
+) -> Result<Arc<Session<TcpSink>>, (TcpStream, Turned)> {
+    let hub = &clients.hub;
+    // With auth.mode = "none" the token is the user's name.
+    let Ok(user) = name::name(hello.token) else {
+        return Err((
+            stream,
+            Turned::away(hub, CloseCode::Auth, "the token names no user"),
+        ));
+    };
+    let now = monotonic();
+    if let Some(rest) = clients.holds.rest(user, hello.device, now) {
+        let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);
+        return Err((stream, Turned::Away(CloseCode::Kicked, retry, "kicked")));
+    }
+    let (mut groups, mut refused) = (Vec::new(), Vec::new());
+    for group in hello.groups {
+        if groups.contains(&group) {
+            continue;
+        }
+        if groups.len() < hub.options().max_groups {
+            groups.push(group);
+        } else {
+            let (frame_type, code) = (frame::HELLO, CloseCode::TooMany);
+            refused.push(GatewayFrame::Refused {
+                frame_type,
+                code,
+                group,
+            });
+        }
+    }
+    let heartbeat_s = match hello.heartbeat_s {
+        0 => clients.heartbeat_s,
+        asked => asked.clamp(*HEARTBEAT_S.start(), *HEARTBEAT_S.end()),
+    };
+    let device = hello.device;
+    let attach = Attach {
+        user,
+        device,
+        groups: &groups,
+        refused: &refused,
+        heartbeat_s,
+    };
+    let mut cx = Pump::new(now);
+    match hub.attach(&attach, TcpSink::new(stream), &cx) {
+        Ok(session) => {
+            hub.nudge(&*session, &mut cx);
+            cx.merge(hub.metrics());
+            Ok(session)
+        }
+        Err((error, sink)) => {
+            let why = match error {
+                AttachError::Replaced => "replaced by a newer connection of the same device",
+                AttachError::TooManyDevices(_) => "too many devices",
+            };
+            Err((sink.into_stream(), Turned::away(hub, error.code(), why)))
+        }
+    }
+}
