@@ -3,8 +3,6 @@
 //! Results go to standard output, everything else to standard error. A reader of standard output
 //! that leaves ends the command with success.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
-
 mod exit;
 mod output;
 

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::collections::HashSet;
 
 use super::*;

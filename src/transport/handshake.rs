@@ -13,7 +13,7 @@ use super::tcp::{READ, TcpSink, end_of};
 use crate::clock::monotonic;
 use crate::hub::pump::Pump;
 use crate::hub::session::Session;
-use crate::hub::{Attach, AttachError, Hub};
+use crate::hub::{Attach, AttachError, Closing, Hub};
 use crate::wire::frame::{self, ClientFrame, FrameError, GatewayFrame, Hello, split};
 use crate::wire::name;
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
@@ -165,6 +165,11 @@ fn attach(
     let mut cx = Pump::new(now);
     match hub.attach(&attach, TcpSink::new(stream), &cx) {
         Ok(session) => {
+            // A KICK that looked for sessions just before this one was there counts all the same.
+            if let Some(rest) = clients.holds.rest(user, device, now) {
+                let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);
+                hub.close(&*session, Closing::code(CloseCode::Kicked, retry, "kicked"));
+            }
             hub.nudge(&*session, &mut cx);
             cx.merge(hub.metrics());
             Ok(session)

@@ -5,8 +5,6 @@
 //! reserved bit is an error, and so are trailing bytes. What a value means for a session or a key
 //! (bounds of the configuration, permissions) is not decided here.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail by it"))]
-
 mod reader;
 #[macro_use]
 mod closed_list;

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
-
 mod exhausted;
 
 use std::io::Read;
