@@ -6,6 +6,7 @@
 mod exit;
 mod output;
 
+pub mod bench;
 pub mod client;
 pub mod sender;
 

@@ -1,0 +1,177 @@
+//! Processes under test: each has its own id, runs on the server's core, and is killed by that id.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use anyhow::Context;
+
+use super::machine;
+
+/// Lines of a gateway's log that are shown when it does not become ready.
+const LAST_LINES: usize = 20;
+
+/// A child process that ends, by its id, when this is dropped.
+pub struct Server(Child);
+
+impl Server {
+    /// Starts the command on the server's core, where there are two.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let child = if machine::has_two_cores() {
+            machine::on_core(machine::SERVER_CORE, || command.spawn())?
+        } else {
+            command.spawn()
+        };
+        Ok(Self(child.with_context(|| {
+            format!("cannot start {}", command.get_program().display())
+        })?))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Its standard streams, as far as they are pipes and not taken yet.
+    pub(super) fn pipes(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, and then there is nothing to kill.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A gateway in a process of its own, on ports that the kernel chose.
+pub struct Gateway {
+    server: Server,
+    /// Where clients connect.
+    pub native: SocketAddr,
+    /// Where senders send.
+    pub udp: SocketAddr,
+    /// Where its metrics are.
+    pub admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts `program serve` with one key, and waits until it is ready. `secret` is that key in hex;
+    /// it goes through a pipe and never to a disk.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends before it is ready: then with the end of its log.
+    pub fn start(program: &Path, key_id: u32, secret: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--config", "/dev/stdin"])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut server = Server::start(&mut command)?;
+        let pipes = server.pipes();
+        let mut stdin = pipes.stdin.take().context("standard input is no pipe")?;
+        stdin
+            .write_all(configuration(key_id, secret).as_bytes())
+            .context("the gateway does not read its configuration")?;
+        drop(stdin);
+        let stderr = pipes.stderr.take().context("standard error is no pipe")?;
+        let [native, udp, admin] = ready(stderr)?;
+        Ok(Self {
+            server,
+            native,
+            udp,
+            admin,
+        })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+}
+
+/// Every default but the doors, the pace of accepts (the load comes from one machine at once), and the
+/// key.
+fn configuration(key_id: u32, secret: &str) -> String {
+    format!(
+        "[[listeners]]\nname = \"native\"\naddress = \"127.0.0.1:0\"\n\
+         [clients]\naccept_rate = 0\n\
+         [udp]\nlisten = \"127.0.0.1:0\"\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n\
+         [[keys]]\nid = {key_id}\nsecret = \"{secret}\"\n"
+    )
+}
+
+/// Waits for the line that names the doors, and goes on reading what follows, so that the gateway never
+/// waits for a reader of its log.
+fn ready(log: impl Read + Send + 'static) -> anyhow::Result<[SocketAddr; 3]> {
+    let mut log = BufReader::new(log);
+    let mut last = VecDeque::with_capacity(LAST_LINES);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if log.read_line(&mut line).context("the gateway's log")? == 0 {
+            let last: String = last.into_iter().collect();
+            anyhow::bail!(
+                "the gateway ended before it was ready:\n{}",
+                last.trim_end()
+            );
+        }
+        if let Some(doors) = doors(&line) {
+            thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+            return Ok(doors);
+        }
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line.clone());
+    }
+}
+
+fn doors(line: &str) -> Option<[SocketAddr; 3]> {
+    let (_, fields) = line.split_once("ready native=")?;
+    let mut fields = fields.split_ascii_whitespace();
+    let native = fields.next()?.parse().ok()?;
+    let udp = fields.next()?.strip_prefix("udp=")?.parse().ok()?;
+    let admin = fields.next()?.strip_prefix("admin=")?.parse().ok()?;
+    Some([native, udp, admin])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::settings::Settings;
+
+    #[test]
+    fn the_doors_are_read_from_the_line_of_the_log() {
+        let line = "2026-01-02T03:04:05Z  INFO pushgate: ready native=127.0.0.1:1 udp=127.0.0.1:2 \
+                    admin=127.0.0.1:3\n";
+        let ports = doors(line).unwrap().map(|door| door.port());
+        assert_eq!(ports, [1, 2, 3]);
+        assert!(doors("INFO pushgate: draining").is_none());
+    }
+
+    #[test]
+    fn the_gateway_takes_the_configuration() {
+        let text = configuration(7, &"ab".repeat(32));
+        let settings = Settings::parse(&text, Path::new("bench.toml")).unwrap();
+        assert_eq!(settings.clients.accept_rate, 0);
+        assert_eq!(settings.keys.len(), 1);
+    }
+
+    #[test]
+    fn a_gateway_that_ends_early_leaves_its_last_words() {
+        let error = ready("address in use\n".as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("address in use"), "{error}");
+    }
+}

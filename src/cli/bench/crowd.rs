@@ -1,0 +1,329 @@
+//! Many clients in one thread: non-blocking sockets, one epoll, one buffer, frames counted as they come.
+//!
+//! A client here is a few dozen bytes and no task, so that the load on its core keeps up with the server
+//! on the other.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::parser::{Parser, STAMP_BYTES};
+use crate::wire::frame::{CLOSE, ClientFrame, GatewayFrame, PING, PUSH, WELCOME};
+
+/// Connections from one source address: below the 28,232 ports that the kernel gives to one.
+pub const PER_ADDRESS: usize = 28_000;
+/// HELLOs that wait for their WELCOME at once.
+const HANDSHAKES_MAX: usize = 256;
+/// Long enough for many frames of one client in one read.
+const READ_BYTES: usize = 64 * 1024;
+/// Events of one wait.
+const EVENTS_MAX: usize = 1024;
+/// How long a crowd may hear nothing while it waits for something.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Marks the event of a foreign descriptor.
+const FOREIGN: u64 = u64::MAX;
+
+/// A message as a client saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Which client.
+    pub client: usize,
+    /// When it was due to be sent, in nanoseconds since the epoch of the measurement.
+    pub due_ns: u64,
+    /// What the sender marked it with.
+    pub mark: u32,
+    /// When the read that brought it returned.
+    pub at: Instant,
+}
+
+/// What all clients have seen together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Messages.
+    pub pushes: u64,
+    /// Sessions that were granted.
+    pub welcomes: u64,
+    /// Connections that the server has ended.
+    pub lost: u64,
+    /// CLOSE frames.
+    pub closes: u64,
+}
+
+/// The clients.
+pub struct Crowd {
+    epoll: OwnedFd,
+    members: Vec<Member>,
+    buffer: Box<[u8]>,
+    events: Vec<epoll::Event>,
+    /// What they have seen.
+    pub tally: Tally,
+    /// Why the first lost connection was lost.
+    pub why_lost: Option<String>,
+}
+
+struct Member {
+    stream: Option<TcpStream>,
+    parser: Parser,
+    pushes: u32,
+    reads: bool,
+}
+
+impl Crowd {
+    /// Nobody yet.
+    ///
+    /// # Errors
+    /// When the kernel gives no epoll.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("no epoll")?,
+            members: Vec::new(),
+            buffer: vec![0; READ_BYTES].into(),
+            events: Vec::with_capacity(EVENTS_MAX),
+            tally: Tally::default(),
+            why_lost: None,
+        })
+    }
+
+    /// Connects `count` clients more, from 127.0.0.1, 127.0.0.2 and so on where the server is there. With
+    /// `hello`, each says what that writes, and is waited for until it is WELCOME.
+    ///
+    /// # Errors
+    /// When one cannot connect or is turned away.
+    pub fn connect(
+        &mut self,
+        count: usize,
+        server: SocketAddr,
+        hello: Option<&dyn Fn(usize, &mut Vec<u8>)>,
+        progress: &dyn Fn(u64),
+    ) -> anyhow::Result<()> {
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            let client = self.members.len();
+            let stream = connect(server, client)
+                .with_context(|| format!("client {} cannot connect", client + 1))?;
+            if let Some(hello) = hello {
+                bytes.clear();
+                hello(client, &mut bytes);
+                (&stream).write_all(&bytes).context("a HELLO")?;
+            }
+            self.add(stream)?;
+            progress(1);
+            if hello.is_some() {
+                self.welcome(client + 1, HANDSHAKES_MAX)?;
+            }
+        }
+        if hello.is_some() {
+            self.welcome(self.members.len(), 1)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, stream: TcpStream) -> anyhow::Result<()> {
+        stream.set_nonblocking(true).context("a socket")?;
+        let data = epoll::EventData::new_u64(self.members.len() as u64);
+        epoll::add(&self.epoll, &stream, data, epoll::EventFlags::IN).context("epoll")?;
+        self.members.push(Member {
+            stream: Some(stream),
+            parser: Parser::default(),
+            pushes: 0,
+            reads: true,
+        });
+        Ok(())
+    }
+
+    /// Waits until fewer than `open` of `said` HELLOs are without an answer.
+    fn welcome(&mut self, said: usize, open: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SILENCE_MAX;
+        loop {
+            if self.tally.lost != 0 {
+                let why = self.why_lost.as_deref().unwrap_or("it was ended");
+                anyhow::bail!("a client did not get its session: {why}");
+            }
+            if (said as u64) < self.tally.welcomes + open as u64 {
+                return Ok(());
+            }
+            let wait = deadline.saturating_duration_since(Instant::now());
+            anyhow::ensure!(!wait.is_zero(), "no WELCOME within {SILENCE_MAX:?}");
+            self.poll(wait, &mut |_| {})?;
+        }
+    }
+
+    /// Also wakes [`poll`](Self::poll) when this can be read.
+    ///
+    /// # Errors
+    /// When epoll does not take it.
+    pub fn watch(&self, source: impl AsFd) -> anyhow::Result<()> {
+        let data = epoll::EventData::new_u64(FOREIGN);
+        epoll::add(&self.epoll, source, data, epoll::EventFlags::IN).context("epoll")
+    }
+
+    /// How many clients were connected.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody was connected.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// How many messages a client has seen.
+    pub fn pushes(&self, client: usize) -> u32 {
+        self.members[client].pushes
+    }
+
+    /// Whether a client is still connected.
+    pub fn is_connected(&self, client: usize) -> bool {
+        self.members[client].stream.is_some()
+    }
+
+    /// From now on this client never reads; what it is sent stays in its kernel.
+    ///
+    /// # Errors
+    /// When epoll does not let go of it.
+    pub fn stall(&mut self, client: usize) -> anyhow::Result<()> {
+        let member = &mut self.members[client];
+        member.reads = false;
+        match &member.stream {
+            Some(stream) => epoll::delete(&self.epoll, stream).context("epoll"),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for something to read, at most `wait`, and takes all that is there in one round. Returns
+    /// how many messages that brought.
+    ///
+    /// # Errors
+    /// When epoll fails. The end of a connection is counted and no error.
+    pub fn poll(
+        &mut self,
+        wait: Duration,
+        arrived: &mut dyn FnMut(Arrival),
+    ) -> anyhow::Result<u64> {
+        let before = self.tally.pushes;
+        let timeout = Timespec::try_from(wait).context("a wait")?;
+        let mut events = std::mem::take(&mut self.events);
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(anyhow::Error::new(error).context("epoll")),
+        }
+        for event in events.drain(..) {
+            let data = event.data;
+            if data.u64() != FOREIGN {
+                self.read(data.u64() as usize, arrived);
+            }
+        }
+        self.events = events;
+        Ok(self.tally.pushes - before)
+    }
+
+    /// One read: a buffer that is not full has emptied the socket, and a full one is told again.
+    fn read(&mut self, client: usize, arrived: &mut dyn FnMut(Arrival)) {
+        let Self {
+            members,
+            buffer,
+            tally,
+            why_lost,
+            ..
+        } = self;
+        let member = &mut members[client];
+        let Some(stream) = &member.stream else {
+            return;
+        };
+        let why = match (&*stream).read(buffer) {
+            Ok(0) => "the connection was ended".to_owned(),
+            Ok(count) => {
+                let at = Instant::now();
+                let pushes = &mut member.pushes;
+                let mut frame = |body: &[u8]| match body {
+                    [PUSH, fields @ ..] => {
+                        tally.pushes += 1;
+                        *pushes += 1;
+                        let (due_ns, mark) = stamp(fields);
+                        arrived(Arrival {
+                            client,
+                            due_ns,
+                            mark,
+                            at,
+                        });
+                    }
+                    [WELCOME, ..] => tally.welcomes += 1,
+                    [PING, bytes @ ..] => pong(stream, bytes),
+                    [CLOSE, ..] => {
+                        tally.closes += 1;
+                        why_lost.get_or_insert_with(|| close(body));
+                    }
+                    _ => {}
+                };
+                match member.parser.feed(&buffer[..count], &mut frame) {
+                    Ok(()) => return,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => error.to_string(),
+        };
+        // Closing it takes it out of epoll.
+        member.stream = None;
+        tally.lost += 1;
+        why_lost.get_or_insert(why);
+    }
+}
+
+/// From a source address that still has ports, where the server is on loopback.
+pub(super) fn connect(server: SocketAddr, client: usize) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(server),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if server.is_ipv4() && server.ip().is_loopback() {
+        let host = u8::try_from(1 + client / PER_ADDRESS).unwrap_or(u8::MAX);
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
+        socket.bind(&source.into())?;
+    }
+    socket.connect(&server.into())?;
+    Ok(socket.into())
+}
+
+/// When the message was due and how it was marked; zeros in one that is not ours.
+fn stamp(fields: &[u8]) -> (u64, u32) {
+    // Behind the number, the scope and the empty name of a group.
+    let stamp = fields
+        .get(10..)
+        .and_then(<[u8]>::first_chunk::<STAMP_BYTES>);
+    stamp.map_or((0, 0), |&[a, b, c, d, e, f, g, h, i, j, k, l]| {
+        (
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            u32::from_be_bytes([i, j, k, l]),
+        )
+    })
+}
+
+/// The bytes in front of a payload of a measurement.
+pub fn put_stamp(payload: &mut [u8], due_ns: u64, mark: u32) {
+    payload[..8].copy_from_slice(&due_ns.to_be_bytes());
+    payload[8..STAMP_BYTES].copy_from_slice(&mark.to_be_bytes());
+}
+
+fn pong(mut stream: &TcpStream, bytes: &[u8]) {
+    let mut frame = Vec::new();
+    ClientFrame::Pong(bytes).encode(&mut frame);
+    // A client that cannot say it is lost anyway, which the next read tells.
+    let _ = stream.write(&frame);
+}
+
+fn close(body: &[u8]) -> String {
+    match GatewayFrame::decode(body) {
+        Ok(GatewayFrame::Close { code, reason, .. }) => format!("{} ({reason})", code.word()),
+        // The head of a longer one: the reason is cut off.
+        _ => format!("CLOSE {}", body.get(2).copied().unwrap_or_default()),
+    }
+}

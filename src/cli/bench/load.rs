@@ -1,0 +1,435 @@
+//! The load on a gateway and on the loop beside it: one thing at a time, with the server's CPU time
+//! before and after.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::crowd::{Arrival, Crowd, SILENCE_MAX, put_stamp};
+use super::floor::Floor;
+use super::machine;
+use super::parser::STAMP_BYTES;
+use super::pusher::Pusher;
+use crate::wire::datagram::Target;
+use crate::wire::frame::{self, HelloFields, Scope, encode_hello, push_header};
+use crate::wire::seal::Key;
+
+/// The shortest payload of a measurement: it says when it was due.
+pub const PAYLOAD_BYTES_MIN: usize = STAMP_BYTES;
+/// Marks the paced message among those of a burst.
+const PACED: u32 = 1;
+/// How long after the first of a burst the paced message is due.
+const PACED_AFTER: Duration = Duration::from_millis(1);
+/// The longest latency that is told apart from longer ones.
+const LATENCY_MAX: Duration = Duration::from_secs(600);
+
+/// Latencies, to 0.1 %, in nanoseconds.
+pub type Latencies = Histogram<u64>;
+
+/// An empty histogram.
+pub fn latencies() -> Latencies {
+    let max = u64::try_from(LATENCY_MAX.as_nanos()).expect("ten minutes are few nanoseconds");
+    Latencies::new_with_bounds(1, max, 3).expect("constants that the crate takes")
+}
+
+/// What one round cost and brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// The server's CPU time.
+    pub cpu: Duration,
+    /// Messages that arrived.
+    pub deliveries: u64,
+    /// Messages that did not arrive, and should have.
+    pub missed: u64,
+    /// The time it took.
+    pub elapsed: Duration,
+}
+
+impl Cost {
+    /// Microseconds of server CPU a delivery.
+    pub fn each_us(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.deliveries as f64
+    }
+}
+
+/// What to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Bytes of a payload, at least [`PAYLOAD_BYTES_MIN`].
+    pub size: usize,
+    /// Messages of a burst.
+    pub burst: usize,
+    /// Broadcasts that are due a second; `None`: the next when everybody has the last one.
+    pub rate: Option<f64>,
+}
+
+/// A gateway with clients and a sender.
+pub struct GatewayLoad {
+    pid: Option<u32>,
+    /// The clients.
+    pub crowd: Crowd,
+    /// The sender.
+    pub pusher: Pusher,
+    epoch: Instant,
+    payload: Vec<u8>,
+}
+
+/// The loop with clients.
+pub struct FloorLoad {
+    floor: Floor,
+    /// The clients.
+    pub crowd: Crowd,
+}
+
+/// The name of a client: 16 bytes, as identifiers of users often are.
+pub fn user(client: usize) -> String {
+    format!("user-{client:011}")
+}
+
+/// Appends the HELLO of a client: its user, a device, the groups, a heartbeat that no run is as long as.
+pub fn hello(client: usize, groups: &[&str], out: &mut Vec<u8>) {
+    let user = user(client);
+    let fields = HelloFields {
+        version: frame::PROTOCOL_VERSION,
+        resume: false,
+        heartbeat_s: 3600,
+        epoch: 0,
+        cursor: 0,
+        device: "phone",
+        groups,
+        token: user.as_bytes(),
+    };
+    encode_hello(out, &fields);
+}
+
+/// A whole PUSH, as long as the gateway writes it to everybody.
+pub fn frame(size: usize, scope: Scope) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    push_header(&mut bytes, 0, scope, "", size);
+    bytes.resize(bytes.len() + size, 0);
+    bytes
+}
+
+impl GatewayLoad {
+    /// Connects a sender; [`Crowd::connect`] connects the clients.
+    ///
+    /// # Errors
+    /// When the gateway does not answer.
+    pub fn new(udp: SocketAddr, key: Option<(u32, Key)>, pid: Option<u32>) -> anyhow::Result<Self> {
+        let pusher = Pusher::connect(udp, key)?;
+        let crowd = Crowd::new()?;
+        crowd.watch(pusher.socket())?;
+        Ok(Self {
+            pid,
+            crowd,
+            pusher,
+            epoch: Instant::now(),
+            payload: Vec::new(),
+        })
+    }
+
+    /// Broadcasts, one at a time, or by the clock with a rate: then a late one counts from when it was
+    /// due, so that a server that stops is seen in every message that it delays.
+    ///
+    /// # Errors
+    /// When the gateway is gone.
+    pub fn broadcasts(
+        &mut self,
+        count: usize,
+        shape: &Shape,
+        latencies: &mut Latencies,
+    ) -> anyhow::Result<Cost> {
+        let start = Instant::now();
+        self.measured(|load| {
+            let mut expected = load.crowd.tally.pushes;
+            let mut missed = 0;
+            for number in 0..count {
+                let due = match shape.rate {
+                    Some(rate) => start + Duration::from_secs_f64(number as f64 / rate),
+                    None => Instant::now(),
+                };
+                load.until(due, latencies)?;
+                load.broadcast(due, 0, shape.size)?;
+                expected += load.crowd.len() as u64;
+                if shape.rate.is_none() {
+                    missed += load.settle(expected - missed, latencies, None)?;
+                }
+            }
+            missed += load.settle(expected - missed, latencies, None)?;
+            Ok(missed)
+        })
+    }
+
+    /// Bursts back to back, the next when everybody has the last one, each with a paced message amid it.
+    ///
+    /// # Errors
+    /// When the gateway is gone.
+    pub fn bursts(
+        &mut self,
+        count: usize,
+        shape: &Shape,
+        latencies: &mut Latencies,
+        paced: &mut Latencies,
+    ) -> anyhow::Result<Cost> {
+        self.measured(|load| {
+            let mut expected = load.crowd.tally.pushes;
+            let mut missed = 0;
+            for _ in 0..count {
+                let start = Instant::now();
+                for _ in 0..shape.burst {
+                    load.broadcast(start, 0, shape.size)?;
+                }
+                let due = start + PACED_AFTER;
+                load.until(due, latencies)?;
+                load.broadcast(due, PACED, shape.size)?;
+                expected += (load.crowd.len() * (shape.burst + 1)) as u64;
+                missed += load.settle(expected - missed, latencies, Some(paced))?;
+            }
+            Ok(missed)
+        })
+    }
+
+    /// Signed pushes to one user each, `window` of them without an answer at a time.
+    ///
+    /// # Errors
+    /// When the gateway is gone.
+    pub fn unicasts(
+        &mut self,
+        count: usize,
+        shape: &Shape,
+        window: usize,
+        latencies: &mut Latencies,
+        answers: &mut Latencies,
+    ) -> anyhow::Result<Cost> {
+        let users: Vec<String> = (0..self.crowd.len()).map(user).collect();
+        let start = Instant::now();
+        self.measured(|load| {
+            let before = load.crowd.tally.pushes;
+            let (mut sent, mut heard) = (0, Instant::now());
+            while sent < count || load.pusher.unanswered() != 0 {
+                while sent < count && load.pusher.unanswered() < window {
+                    let due = match shape.rate {
+                        Some(rate) => start + Duration::from_secs_f64(sent as f64 / rate),
+                        None => Instant::now(),
+                    };
+                    if Instant::now() < due {
+                        break;
+                    }
+                    let user = &users[sent % users.len()];
+                    load.stamp(due, 0, shape.size);
+                    if !load.pusher.push(Target::User(user), &load.payload)? {
+                        break;
+                    }
+                    sent += 1;
+                }
+                let (epoch, open) = (load.epoch, load.pusher.unanswered());
+                let wait = match shape.rate {
+                    Some(_) if sent < count => Duration::from_micros(100),
+                    _ => SILENCE_MAX,
+                };
+                let mut note = |arrival: Arrival| record(latencies, epoch, &arrival);
+                let new = load.crowd.poll(wait, &mut note)?;
+                load.pusher.poll(&mut |took| add(answers, took))?;
+                if new != 0 || load.pusher.unanswered() != open {
+                    heard = Instant::now();
+                }
+                if SILENCE_MAX < heard.elapsed() {
+                    break;
+                }
+            }
+            load.settle(before + count as u64, latencies, None)
+        })
+    }
+
+    /// Reads until the moment has come.
+    fn until(&mut self, due: Instant, latencies: &mut Latencies) -> anyhow::Result<()> {
+        let epoch = self.epoch;
+        loop {
+            let wait = due.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return Ok(());
+            }
+            let mut note = |arrival: Arrival| record(latencies, epoch, &arrival);
+            self.crowd.poll(wait, &mut note)?;
+            self.pusher.poll(&mut |_| {})?;
+        }
+    }
+
+    fn broadcast(&mut self, due: Instant, mark: u32, size: usize) -> anyhow::Result<()> {
+        self.stamp(due, mark, size);
+        while !self.pusher.push(Target::All, &self.payload)? {
+            self.crowd.poll(Duration::from_micros(100), &mut |_| {})?;
+        }
+        Ok(())
+    }
+
+    fn stamp(&mut self, due: Instant, mark: u32, size: usize) {
+        self.payload.resize(size, 0);
+        let due_ns = due.saturating_duration_since(self.epoch).as_nanos();
+        put_stamp(&mut self.payload, due_ns as u64, mark);
+    }
+
+    /// Reads until `expected` messages have arrived in all and every push is answered, or nothing comes
+    /// any more; returns how many are missing then.
+    fn settle(
+        &mut self,
+        expected: u64,
+        latencies: &mut Latencies,
+        mut paced: Option<&mut Latencies>,
+    ) -> anyhow::Result<u64> {
+        let (epoch, mut heard) = (self.epoch, Instant::now());
+        loop {
+            let arrived = self.crowd.tally.pushes;
+            let open = self.pusher.unanswered();
+            if expected <= arrived && open == 0 {
+                return Ok(0);
+            }
+            if SILENCE_MAX < heard.elapsed() {
+                return Ok(expected.saturating_sub(arrived));
+            }
+            let mut note = |arrival: Arrival| match &mut paced {
+                Some(paced) if arrival.mark == PACED => record(paced, epoch, &arrival),
+                _ => record(latencies, epoch, &arrival),
+            };
+            let new = self.crowd.poll(Duration::from_secs(1), &mut note)?;
+            self.pusher.poll(&mut |_| {})?;
+            if new != 0 || self.pusher.unanswered() != open {
+                heard = Instant::now();
+            }
+        }
+    }
+
+    fn measured(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> anyhow::Result<u64>,
+    ) -> anyhow::Result<Cost> {
+        let cpu = |load: &Self| load.pid.map(machine::cpu_time).transpose();
+        let (before, pushes, start) = (cpu(self)?, self.crowd.tally.pushes, Instant::now());
+        let missed = work(self)?;
+        let after = cpu(self)?;
+        Ok(Cost {
+            cpu: after.unwrap_or_default() - before.unwrap_or_default(),
+            deliveries: self.crowd.tally.pushes - pushes,
+            missed,
+            elapsed: start.elapsed(),
+        })
+    }
+}
+
+impl FloorLoad {
+    /// Connects `clients` clients to the loop.
+    ///
+    /// # Errors
+    /// When one cannot connect.
+    pub fn connect(
+        mut floor: Floor,
+        clients: usize,
+        progress: &dyn Fn(u64),
+    ) -> anyhow::Result<Self> {
+        let mut crowd = Crowd::new()?;
+        floor.accept(clients)?;
+        crowd.connect(clients, floor.native, None, progress)?;
+        floor.wait()?;
+        Ok(Self { floor, crowd })
+    }
+
+    /// Writes a message to every client, `messages` of them back to back and `joined` a write; then again,
+    /// when everybody has them: `count` times.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn writes(
+        &mut self,
+        count: usize,
+        messages: usize,
+        joined: usize,
+        size: usize,
+    ) -> anyhow::Result<Cost> {
+        let frame = frame(size, Scope::All);
+        self.measured(|load| {
+            for _ in 0..count {
+                let expected = load.crowd.tally.pushes + (load.crowd.len() * messages) as u64;
+                load.floor.write(&frame, messages, joined)?;
+                load.arrive(expected)?;
+                load.floor.wait()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The loop's processing of datagrams of `bytes`, each with the frame of one client, `window` of them
+    /// without an answer at a time.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn relays(
+        &mut self,
+        count: usize,
+        bytes: usize,
+        size: usize,
+        window: usize,
+    ) -> anyhow::Result<Cost> {
+        let frame = frame(size, Scope::User);
+        let mut datagram = vec![0; bytes.max(4 + frame.len())];
+        let place = datagram.len() - frame.len();
+        datagram[place..].copy_from_slice(&frame);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        socket.connect(self.floor.udp)?;
+        socket.set_nonblocking(true)?;
+        self.crowd.watch(&socket)?;
+        self.measured(|load| {
+            load.floor.relay(frame.len())?;
+            let expected = load.crowd.tally.pushes + count as u64;
+            let (mut sent, mut answered, mut buffer) = (0, 0, [0; 2048]);
+            while answered < count {
+                while sent < count && sent - answered < window {
+                    let client = u32::try_from(sent % load.crowd.len())?;
+                    datagram[..4].copy_from_slice(&client.to_be_bytes());
+                    socket.send(&datagram)?;
+                    sent += 1;
+                }
+                load.crowd.poll(SILENCE_MAX, &mut |_| {})?;
+                while socket.recv(&mut buffer).is_ok() {
+                    answered += 1;
+                }
+            }
+            load.arrive(expected)?;
+            socket.send(&[])?;
+            load.floor.wait()
+        })
+    }
+
+    fn arrive(&mut self, expected: u64) -> anyhow::Result<()> {
+        while self.crowd.tally.pushes < expected {
+            let new = self.crowd.poll(SILENCE_MAX, &mut |_| {})?;
+            anyhow::ensure!(new != 0, "the loop's clients hear nothing more");
+        }
+        Ok(())
+    }
+
+    fn measured(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Cost> {
+        let pid = self.floor.id();
+        let (before, start) = (machine::cpu_time(pid)?, Instant::now());
+        let pushes = self.crowd.tally.pushes;
+        work(self)?;
+        Ok(Cost {
+            cpu: machine::cpu_time(pid)? - before,
+            deliveries: self.crowd.tally.pushes - pushes,
+            missed: 0,
+            elapsed: start.elapsed(),
+        })
+    }
+}
+
+fn record(latencies: &mut Latencies, epoch: Instant, arrival: &Arrival) {
+    let at = arrival.at.saturating_duration_since(epoch).as_nanos() as u64;
+    latencies.saturating_record(at.saturating_sub(arrival.due_ns).max(1));
+}
+
+fn add(latencies: &mut Latencies, took: Duration) {
+    latencies.saturating_record((took.as_nanos() as u64).max(1));
+}
