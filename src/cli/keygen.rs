@@ -45,7 +45,9 @@ impl Keygen {
         let secret = output::hex(&secret);
         if let Some(path) = &self.out {
             write_secret(path, &secret)?;
-            output::line(file_snippet(self.id, path))?;
+            // A relative path would be taken as relative to the configuration file.
+            let path = std::path::absolute(path).context("no current directory")?;
+            output::line(file_snippet(self.id, &path))?;
         } else {
             output::note(format!(
                 "[[keys]]\nid = {}\nsecret = \"{secret}\"\n",

@@ -35,7 +35,7 @@ Examples:
 
 Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 the token file.")]
 pub(super) struct Listen {
-    /// Who to be: with auth.mode \"none\" the token is the user name
+    /// Who to be: with auth.mode "none" the token is the user name
     #[arg(long, value_name = "USER", required_unless_present = "token_file")]
     #[arg(value_parser = args::user)]
     user: Option<String>,

@@ -38,12 +38,7 @@ use exit::{CommandResult, Exit, Failure};
 
 /// A push gateway: clients hold a connection and receive, services send one UDP datagram to push.
 #[derive(Debug, Parser)]
-#[command(
-    name = "pushgate",
-    version,
-    propagate_version = true,
-    arg_required_else_help = true
-)]
+#[command(name = "pushgate", version, arg_required_else_help = true)]
 #[command(after_help = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 BUSY or TIMEOUT (try again), 64 configuration.
 

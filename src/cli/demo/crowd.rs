@@ -213,7 +213,15 @@ async fn attend(mut client: Client, board: &Board, leave: &CancellationToken) ->
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+
     use super::*;
+    use crate::cli::sender::Sender;
+    use crate::daemon::Gateway;
+    use crate::wire::datagram::{ReplyMode, RequestBody, Target};
 
     #[test]
     fn the_group_has_the_members_that_the_plan_counts() {
@@ -235,5 +243,60 @@ mod tests {
         assert_eq!(counts, [0, 2, 0, 0]);
         let seen = board.look(PUSHES[1]);
         assert!(seen.first <= seen.last && seen.first.is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_crowd_connects_sees_a_push_once_each_and_leaves() {
+        const CLIENTS: u32 = 100;
+        let gateway = Gateway::bind(super::super::settings()).await.unwrap();
+        let addresses = *gateway.addresses();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let run = gateway.run(async {
+            let _ = stopped.await;
+        });
+        let story = async {
+            let connected = AtomicU32::new(0);
+            let count = || {
+                connected.fetch_add(1, Ordering::Relaxed);
+            };
+            let crowd = Crowd::connect(CLIENTS, addresses.native, count)
+                .await
+                .unwrap();
+            assert_eq!(connected.load(Ordering::Relaxed), CLIENTS);
+            let mut sender = Sender::connect(addresses.udp, None).await.unwrap();
+            let body = RequestBody::Push {
+                reply: ReplyMode::One,
+                collapse: b"",
+                ttl_s: 0,
+                spread_ms: 0,
+                targets: &[Target::Group(GROUP)],
+                payload: PUSHES[1].as_bytes(),
+            };
+            let outcome = sender.request(&body).await.unwrap();
+            assert_eq!(outcome.counts.matched, members(CLIENTS));
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let seen = crowd.seen(PUSHES[1], members(CLIENTS), deadline).await;
+            assert_eq!(seen.count, members(CLIENTS));
+            let left = crowd.leave().await;
+            assert_eq!((left.lost, left.why), (0, None));
+            assert_eq!(
+                left.seen.map(|seen| seen.count),
+                [0, members(CLIENTS), 0, 0]
+            );
+            let _ = stop.send(());
+        };
+        let (ended, ()) = tokio::join!(run, story);
+        ended.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_crowd_without_a_gateway_fails_instead_of_waiting() {
+        let nobody = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let refused = Crowd::connect(100, nobody, || {}).await;
+        assert!(matches!(refused, Err(Ended::Unreachable(_))));
     }
 }
