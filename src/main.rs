@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Set up in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     pushgate::cli::main()
 }

@@ -117,10 +117,10 @@ pub(super) fn advance(
             all_taken = false;
             if count > 0 {
                 inner.position = taken.message.seq;
-                inner.unsent = Some(Unsent {
+                inner.unsent = Some(Box::new(Unsent {
                     taken: taken.clone(),
                     offset: count,
-                });
+                }));
             }
             break;
         }

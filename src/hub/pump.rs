@@ -127,7 +127,7 @@ impl Hub {
                     index,
                     message: Arc::clone(message),
                 };
-                inner.unsent = Some(Unsent { taken, offset });
+                inner.unsent = Some(Box::new(Unsent { taken, offset }));
                 self.note_behind(session.id(), inner, By::Other);
             }
             Ok(0) => self.note_behind(session.id(), inner, By::Other),

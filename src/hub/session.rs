@@ -54,7 +54,7 @@ pub(super) struct Inner {
     /// All, the user, the groups; empty once it is detached.
     pub(super) handles: Vec<Handle>,
     /// The rest of the message at `position` that the sink took in part.
-    pub(super) unsent: Option<Unsent>,
+    pub(super) unsent: Option<Box<Unsent>>,
     /// Answers, which go between messages.
     pub(super) control: Control,
     /// The place under which the lanes list the session as behind. While it is one of those, only
@@ -82,31 +82,37 @@ pub(super) struct Unsent {
     pub(super) offset: usize,
 }
 
-/// Encoded answers, allocated when used.
+/// Encoded answers, allocated when used: most sessions have none to send.
 #[derive(Default)]
-pub(super) struct Control {
+pub(super) struct Control(Option<Box<Answers>>);
+
+#[derive(Default)]
+struct Answers {
     bytes: Vec<u8>,
     written: usize,
 }
 
 impl Control {
     pub(super) fn rest(&self) -> &[u8] {
-        &self.bytes[self.written..]
+        self.0
+            .as_ref()
+            .map_or(&[], |answers| &answers.bytes[answers.written..])
     }
 
     pub(super) fn push(&mut self, frame: &GatewayFrame<'_>) {
-        frame.encode(&mut self.bytes);
+        frame.encode(&mut self.0.get_or_insert_default().bytes);
     }
 
     pub(super) fn advance(&mut self, count: usize) {
-        self.written += count;
-        if self.written == self.bytes.len() {
-            *self = Self::default();
+        let Some(answers) = &mut self.0 else { return };
+        answers.written += count;
+        if answers.written == answers.bytes.len() {
+            self.0 = None;
         }
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
     }
 }
 

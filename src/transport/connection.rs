@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Poll;
@@ -13,10 +12,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::handshake::{Turned, enter};
+use super::handshake::come_in;
 use super::listener::ConnectionPermit;
 use super::socket;
-use super::tcp::{FAREWELL, READ, TcpSink, end_of, farewell, turn_away};
+use super::tcp::{FAREWELL, READ, TcpSink, end_of, farewell};
 use crate::clock::monotonic;
 use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
@@ -89,45 +88,38 @@ impl Drop for Attached<'_> {
     }
 }
 
-/// Serves one accepted connection to its end.
-pub(super) async fn run(
-    stream: TcpStream,
-    peer: SocketAddr,
-    clients: Arc<Clients>,
-    permit: ConnectionPermit,
-) {
-    let hub = &clients.hub;
-    let mut ending = Ending::new(hub.metrics());
-    let deadline = Instant::now() + clients.handshake_timeout;
-    // Boxed: what a handshake needs for a moment, a session shall not hold for days.
-    let entered = Box::pin(enter(stream, &clients, deadline)).await;
-    match entered {
-        Ok((session, rest)) => {
-            let attached = Attached { hub, session };
-            let reason = serve(&clients, &attached.session, rest).await;
-            ending.because(reason);
-            debug!(%peer, session = attached.session.id(), reason = reason.word(), "session ended");
-            Box::pin(finish(hub, &attached.session, reason)).await;
-        }
-        Err((stream, turned)) => {
-            let reason = match turned {
-                Turned::Gone(reason) => reason,
-                Turned::Away(code, retry_after_ms, text) => {
-                    Box::pin(turn_away(&stream, code, retry_after_ms, text)).await;
-                    CloseReason::Code(code)
-                }
-            };
-            ending.because(reason);
-            debug!(%peer, reason = reason.word(), "turned away");
-        }
+/// Serves one accepted connection to its end. What a handshake or a farewell needs for a moment is
+/// boxed, so that a session does not hold it for days.
+pub(super) fn run(stream: TcpStream, permit: ConnectionPermit) -> impl Future<Output = ()> {
+    let entering = Box::pin(come_in(stream, Arc::clone(permit.clients())));
+    async move {
+        let clients = permit.clients();
+        let mut ending = Ending::new(clients.hub.metrics());
+        let (session, mut partial) = match entering.await {
+            Ok(entered) => entered,
+            Err(reason) => return ending.because(reason),
+        };
+        let attached = Attached {
+            hub: &clients.hub,
+            session,
+        };
+        let reason = serve(clients, &attached.session, &mut partial).await;
+        ending.because(reason);
+        debug!(
+            session = attached.session.id(),
+            reason = reason.word(),
+            "session ended"
+        );
+        Box::pin(finish(&clients.hub, &attached.session, reason)).await;
     }
-    drop((ending, permit));
 }
 
 enum Event {
     Readable,
     Writable,
     Closing(CloseReason),
+    /// A frame that was begun is not whole at its deadline.
+    Late,
 }
 
 /// What the session's task has to do next.
@@ -153,62 +145,67 @@ fn next_event(session: &Session<TcpSink>) -> impl Future<Output = io::Result<Eve
 }
 
 /// A frame that has begun to come in, and until when it must be whole.
-struct Partial {
+pub(super) struct Partial {
     bytes: Vec<u8>,
     deadline: Instant,
 }
 
+/// Most clients never send half a frame.
+pub(super) type Begun = Option<Box<Partial>>;
+
 /// Reads what the client says and writes what it was behind with, until there is a cause to end.
-async fn serve(clients: &Clients, session: &Arc<Session<TcpSink>>, rest: Vec<u8>) -> CloseReason {
-    let hub = &clients.hub;
-    let mut partial = None;
-    if !rest.is_empty() {
-        take_frames(clients, session, &mut partial, &rest);
-    }
-    drop(rest);
+async fn serve(
+    clients: &Clients,
+    session: &Arc<Session<TcpSink>>,
+    begun: &mut Begun,
+) -> CloseReason {
     loop {
-        let event = match &partial {
+        let event = match begun {
             None => next_event(session).await,
-            // Boxed: most clients never send half a frame.
-            Some(Partial { deadline, .. }) => {
-                let deadline = *deadline;
-                match Box::pin(timeout_at(deadline, next_event(session))).await {
-                    Ok(event) => event,
-                    Err(_) => {
-                        let close = (CloseCode::HandshakeTimeout, hub.retry_after_ms());
-                        let why = "a frame was begun and not ended in time";
-                        hub.close(&**session, Closing::code(close.0, close.1, why));
-                        continue;
-                    }
-                }
+            Some(partial) => {
+                let in_time = Box::pin(timeout_at(partial.deadline, next_event(session)));
+                in_time.await.unwrap_or(Ok(Event::Late))
             }
         };
         match event {
             Ok(Event::Closing(reason)) => return reason,
-            Ok(Event::Readable) => read(clients, session, &mut partial),
+            Ok(Event::Readable) => read(clients, session, begun),
             Ok(Event::Writable) => {
-                let mut cx = Pump::new(monotonic());
-                let pumped = hub.pump(&**session, &mut cx);
-                cx.merge(hub.metrics());
-                if pumped == Pumped::More {
+                if write(&clients.hub, session) == Pumped::More {
                     tokio::task::yield_now().await;
                 }
             }
+            Ok(Event::Late) => {
+                let why = "a frame was begun and not ended in time";
+                let retry = clients.hub.retry_after_ms();
+                let close = Closing::code(CloseCode::HandshakeTimeout, retry, why);
+                clients.hub.close(&**session, close);
+            }
             Err(error) => {
-                hub.close(&**session, Closing::silent(end_of(&error)));
+                clients
+                    .hub
+                    .close(&**session, Closing::silent(end_of(&error)));
             }
         }
     }
 }
 
+/// Writes what the socket takes now.
+fn write(hub: &Hub, session: &Session<TcpSink>) -> Pumped {
+    let mut cx = Pump::new(monotonic());
+    let pumped = hub.pump(session, &mut cx);
+    cx.merge(hub.metrics());
+    pumped
+}
+
 /// Takes what the socket has now.
-fn read(clients: &Clients, session: &Arc<Session<TcpSink>>, partial: &mut Option<Partial>) {
+fn read(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut Begun) {
     let hub = &clients.hub;
     READ.with_borrow_mut(|buffer| match session.sink().stream().try_read(buffer) {
         Ok(0) => {
             hub.close(&**session, Closing::silent(CloseReason::Eof));
         }
-        Ok(count) => take_frames(clients, session, partial, &buffer[..count]),
+        Ok(count) => take_frames(clients, session, begun, &buffer[..count]),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(error) => {
             hub.close(&**session, Closing::silent(end_of(&error)));
@@ -217,17 +214,17 @@ fn read(clients: &Clients, session: &Arc<Session<TcpSink>>, partial: &mut Option
 }
 
 /// Handles every frame that is whole now, and keeps the rest.
-fn take_frames(
+pub(super) fn take_frames(
     clients: &Clients,
     session: &Arc<Session<TcpSink>>,
-    partial: &mut Option<Partial>,
+    begun: &mut Begun,
     new: &[u8],
 ) {
     let hub = &clients.hub;
     let mut cx = Pump::new(monotonic());
-    let begun = partial.take();
-    let mut deadline = begun.as_ref().map(|partial| partial.deadline);
-    let joined = begun.map(|mut partial| {
+    let before = begun.take();
+    let mut deadline = before.as_ref().map(|partial| partial.deadline);
+    let joined = before.map(|mut partial| {
         partial.bytes.extend_from_slice(new);
         partial.bytes
     });
@@ -250,10 +247,10 @@ fn take_frames(
             Ok(None) => {
                 let timeout = clients.handshake_timeout;
                 let deadline = deadline.unwrap_or_else(|| Instant::now() + timeout);
-                *partial = Some(Partial {
+                *begun = Some(Box::new(Partial {
                     bytes: bytes.to_vec(),
                     deadline,
-                });
+                }));
                 break;
             }
             Err(_) => {
@@ -341,4 +338,21 @@ async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
         return;
     }
     farewell(stream, deadline).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<F>(_: impl FnOnce(TcpStream, ConnectionPermit) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a million idle clients hold a million times over. A bound, so that growth is noticed.
+    #[test]
+    fn an_idle_connection_holds_few_bytes() {
+        let (future, session) = (future_bytes(run), size_of::<Session<TcpSink>>());
+        assert!(future <= 256, "the task's future takes {future} bytes");
+        assert!(session <= 176, "a session takes {session} bytes");
+    }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
+use tracing::debug;
 
-use super::connection::Clients;
-use super::tcp::{READ, TcpSink, end_of};
+use super::connection::{Begun, Clients, take_frames};
+use super::tcp::{READ, TcpSink, end_of, turn_away};
 use crate::clock::monotonic;
 use crate::hub::pump::Pump;
 use crate::hub::session::Session;
@@ -37,52 +38,73 @@ impl Turned {
     }
 }
 
-/// A session, and what the client sent behind its HELLO.
-pub(super) type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
+/// A session, and the frame that its client has begun to send behind HELLO.
+pub(super) type Entered = (Arc<Session<TcpSink>>, Begun);
 
-/// Reads HELLO, all of it before `deadline`, and attaches. Returns what the client sent behind its
-/// HELLO.
-pub(super) async fn enter(
+/// Lets a client in, or tells it why not and closes.
+pub(super) async fn come_in(
+    stream: TcpStream,
+    clients: Arc<Clients>,
+) -> Result<Entered, CloseReason> {
+    match enter(stream, &clients).await {
+        Ok((session, rest)) => {
+            let mut begun = None;
+            if !rest.is_empty() {
+                take_frames(&clients, &session, &mut begun, &rest);
+            }
+            Ok((session, begun))
+        }
+        Err((_, Turned::Gone(reason))) => Err(reason),
+        Err((stream, Turned::Away(code, retry_after_ms, text))) => {
+            let peer = stream.peer_addr().ok();
+            debug!(?peer, reason = code.word(), text, "turned away");
+            turn_away(&stream, code, retry_after_ms, text).await;
+            Err(CloseReason::Code(code))
+        }
+    }
+}
+
+/// Reads HELLO, all of it within the handshake's time, and attaches. Returns what the client sent
+/// behind its HELLO.
+async fn enter(
     stream: TcpStream,
     clients: &Clients,
-    deadline: Instant,
-) -> Result<Entered, (TcpStream, Turned)> {
+) -> Result<(Arc<Session<TcpSink>>, Vec<u8>), (TcpStream, Turned)> {
     let hub = &clients.hub;
+    let away = |stream, code, why| Err((stream, Turned::away(hub, code, why)));
     let mut bytes = Vec::new();
-    let read = read_hello(&stream, clients.max_hello, &mut bytes);
+    let read = timeout(
+        clients.handshake_timeout,
+        read_hello(&stream, clients.max_hello, &mut bytes),
+    );
     let read = tokio::select! {
-        read = timeout_at(deadline, read) => read,
+        read = read => read,
         () = clients.leaving.cancelled() => {
-            return Err((stream, Turned::away(hub, CloseCode::Draining, "draining")));
+            return away(stream, CloseCode::Draining, "draining");
         }
     };
     let used = match read {
         Ok(Ok(used)) => used,
         Ok(Err(turned)) => return Err((stream, turned)),
         Err(_) => {
-            let why = "no whole HELLO in time";
-            return Err((stream, Turned::away(hub, CloseCode::HandshakeTimeout, why)));
+            return away(
+                stream,
+                CloseCode::HandshakeTimeout,
+                "no whole HELLO in time",
+            );
         }
     };
     if clients.draining.load(Ordering::Relaxed) {
-        return Err((stream, Turned::away(hub, CloseCode::Draining, "draining")));
+        return away(stream, CloseCode::Draining, "draining");
     }
     match ClientFrame::decode(&bytes[frame::LENGTH_BYTES..used]) {
-        Ok(ClientFrame::Hello(hello)) => match attach(stream, clients, &hello) {
-            Ok(session) => {
-                bytes.drain(..used);
-                Ok((session, bytes))
-            }
-            Err(turned) => Err(turned),
-        },
-        Ok(_) => Err((
-            stream,
-            Turned::away(hub, CloseCode::Protocol, "expected HELLO"),
-        )),
-        Err(_) => Err((
-            stream,
-            Turned::away(hub, CloseCode::Protocol, "malformed HELLO"),
-        )),
+        Ok(ClientFrame::Hello(hello)) => {
+            let session = attach(stream, clients, &hello)?;
+            bytes.drain(..used);
+            Ok((session, bytes))
+        }
+        Ok(_) => away(stream, CloseCode::Protocol, "expected HELLO"),
+        Err(_) => away(stream, CloseCode::Protocol, "malformed HELLO"),
     }
 }
 

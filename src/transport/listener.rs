@@ -54,18 +54,25 @@ pub struct Doors {
 /// A place among the connections, given back when it is dropped.
 pub(super) struct ConnectionPermit {
     doors: Arc<Doors>,
-    address: Option<IpAddr>,
+    /// Where connections of one address are counted; boxed, since most gateways do not.
+    address: Option<Box<IpAddr>>,
+}
+
+impl ConnectionPermit {
+    pub(super) fn clients(&self) -> &Arc<Clients> {
+        &self.doors.clients
+    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.doors.connections.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = self.address else { return };
+        let Some(address) = &self.address else { return };
         let mut by_address = self.doors.by_address();
-        if let Some(count) = by_address.get_mut(&address) {
+        if let Some(count) = by_address.get_mut(address) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&address);
+                by_address.remove(address);
             }
         }
     }
@@ -140,7 +147,7 @@ impl Doors {
                 return Err("too many connections from this address");
             }
             *count += 1;
-            permit.address = Some(peer);
+            permit.address = Some(Box::new(peer));
         }
         Ok(permit)
     }
@@ -157,8 +164,8 @@ impl Doors {
         };
         match admitted {
             Ok(permit) => {
-                let client = connection::run(stream, peer, Arc::clone(&self.clients), permit);
-                self.ledger.spawn(Kind::Session, client);
+                self.ledger
+                    .spawn(Kind::Session, connection::run(stream, permit));
             }
             Err((code, why)) => {
                 if code == CloseCode::TooMany
