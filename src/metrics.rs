@@ -135,6 +135,8 @@ pub struct Live {
     pub log_bytes: u64,
     /// Sessions whose socket would not take more.
     pub sessions_behind: u64,
+    /// Users and groups with a session.
+    pub lanes: u64,
     /// Datagrams that the kernel dropped since the sockets were opened.
     pub kernel_drops: u64,
 }
@@ -218,6 +220,8 @@ metrics! {
     log_bytes: IntGauge = "pushgate_log_bytes" (());
     /// Sessions whose socket would not take more and that have messages ahead of them now.
     sessions_behind: IntGauge = "pushgate_sessions_behind" (());
+    /// Users and groups that have a session now.
+    lanes: IntGauge = "pushgate_lanes" (());
     /// Tasks that are live now, by kind.
     tasks: GaugeFamily = "pushgate_tasks" (kinds());
     /// Tasks started, by kind.
@@ -285,6 +289,7 @@ impl Metrics {
         set(&self.log_messages, live.log_messages);
         set(&self.log_bytes, live.log_bytes);
         set(&self.sessions_behind, live.sessions_behind);
+        set(&self.lanes, live.lanes);
         let mut seen = self
             .kernel_drops_seen
             .lock()

@@ -289,6 +289,7 @@ impl Parts {
             log_messages,
             log_bytes,
             sessions_behind: self.hub.sessions_behind() as u64,
+            lanes: self.hub.lanes() as u64,
             kernel_drops,
         }
     }

@@ -64,6 +64,7 @@ fn every_series_that_operators_are_promised_is_there_from_the_start() {
         "pushgate_log_messages",
         "pushgate_log_bytes",
         "pushgate_sessions_behind",
+        "pushgate_lanes",
         "pushgate_sender_skew_seconds_count",
         "pushgate_push_duration_seconds_count",
         "pushgate_delivery_latency_seconds_count",

@@ -1,3 +1,5 @@
 //! What the gateway does, seen from outside.
 
+mod support;
+
 mod readme;

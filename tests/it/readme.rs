@@ -1,7 +1,6 @@
 //! The README is true: its example programs work against the gateway, and it names every key, every
 //! metric and every word of the protocol.
 
-mod process;
 mod programs;
 
 use std::collections::HashSet;
@@ -12,7 +11,7 @@ use pushgate::metrics::Outcome;
 use pushgate::wire::datagram::Op;
 use pushgate::wire::reason::{CloseCode, CloseReason, RejectCause, Status};
 
-use process::Process;
+use crate::support::process::Process;
 
 const README: &str = include_str!("../../README.md");
 const CONFIG: &str = include_str!("../../config/pushgate.toml");

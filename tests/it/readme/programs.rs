@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::block;
-use super::process::{Process, STEP, await_line, next_line};
+use crate::support::process::{Process, STEP, await_line, next_line};
 
 /// The interpreter's name, or `None` where it is not installed and need not be.
 fn interpreter(name: &'static str) -> Option<&'static str> {

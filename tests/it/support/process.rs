@@ -7,17 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a step may take: a debug build on a busy machine, with an interpreter to start.
-pub(super) const STEP: Duration = Duration::from_secs(30);
+pub(crate) const STEP: Duration = Duration::from_secs(30);
 
 /// A process with its output as lines. It is killed, by its id, when it is dropped.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub(super) stdout: Receiver<String>,
-    pub(super) stderr: Receiver<String>,
+    pub(crate) stdout: Receiver<String>,
+    pub(crate) stderr: Receiver<String>,
 }
 
 impl Process {
-    pub(super) fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -33,9 +33,14 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The exit code, and what is left of standard output and standard error.
     #[track_caller]
-    pub(super) fn finish(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
+    pub(crate) fn finish(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
         let deadline = Instant::now() + STEP;
         let stdout = rest(&self.stdout, deadline);
         let stderr = rest(&self.stderr, deadline);
@@ -49,6 +54,11 @@ impl Drop for Process {
         // It may have ended by itself, and then there is nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            for line in self.stderr.try_iter() {
+                eprintln!("{line}");
+            }
+        }
     }
 }
 
@@ -66,7 +76,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 #[track_caller]
-pub(super) fn next_line(lines: &Receiver<String>, deadline: Instant) -> Option<String> {
+pub(crate) fn next_line(lines: &Receiver<String>, deadline: Instant) -> Option<String> {
     match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         Ok(line) => Some(line),
         Err(RecvTimeoutError::Disconnected) => None,
@@ -82,7 +92,7 @@ fn rest(lines: &Receiver<String>, deadline: Instant) -> Vec<String> {
 
 /// The first line that `wanted` finds something in; the lines before it are let go.
 #[track_caller]
-pub(super) fn await_line<T>(lines: &Receiver<String>, wanted: impl Fn(&str) -> Option<T>) -> T {
+pub(crate) fn await_line<T>(lines: &Receiver<String>, wanted: impl Fn(&str) -> Option<T>) -> T {
     let deadline = Instant::now() + STEP;
     let mut seen = Vec::new();
     while let Some(line) = next_line(lines, deadline) {

@@ -1,0 +1,299 @@
+//! A client as bare as the protocol allows, cheap enough for thousands in one process.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use pushgate::wire::frame::{
+    ClientFrame, GatewayFrame, HelloFields, LENGTH_BYTES, Scope, Welcome, encode_hello, split,
+};
+use pushgate::wire::reason::CloseCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::within;
+
+/// No frame of the gateway is longer, in any configuration.
+const FRAME_MAX: usize = 70_000;
+
+/// What a CLOSE said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) code: CloseCode,
+    pub(crate) retry_after_ms: u32,
+    pub(crate) reason: String,
+}
+
+/// Who a client is when it comes in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) device: String,
+    pub(crate) groups: Vec<String>,
+    /// 0 leaves the choice to the gateway.
+    pub(crate) heartbeat_s: u16,
+}
+
+impl Login {
+    pub(crate) fn user(user: impl Into<String>) -> Self {
+        let user = user.into();
+        Self {
+            user,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn device(mut self, device: impl Into<String>) -> Self {
+        self.device = device.into();
+        self
+    }
+
+    pub(crate) fn group(mut self, group: impl Into<String>) -> Self {
+        self.groups.push(group.into());
+        self
+    }
+
+    pub(crate) fn heartbeat_s(mut self, seconds: u16) -> Self {
+        self.heartbeat_s = seconds;
+        self
+    }
+
+    /// The HELLO.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
+        let mut bytes = Vec::new();
+        let hello = HelloFields {
+            version: 1,
+            resume: false,
+            heartbeat_s: self.heartbeat_s,
+            epoch: 0,
+            cursor: 0,
+            device: &self.device,
+            groups: &groups,
+            token: self.user.as_bytes(),
+        };
+        encode_hello(&mut bytes, &hello);
+        bytes
+    }
+
+    /// Connects and waits for all that follows a HELLO, up to CURRENT.
+    pub(crate) async fn enter(&self, gateway: SocketAddr) -> Client {
+        self.try_enter(gateway).await.unwrap_or_else(|closed| {
+            panic!("{self:?} was not let in: {closed:?}");
+        })
+    }
+
+    /// The same for one who may be turned away.
+    pub(crate) async fn try_enter(&self, gateway: SocketAddr) -> Result<Client, Closed> {
+        let mut client = Client::connect(gateway).await;
+        client.send_bytes(&self.encode()).await;
+        match client.greeted().await {
+            Ok(_) => Ok(client),
+            Err(closed) => Err(closed),
+        }
+    }
+}
+
+/// A connection to the gateway, and what of its frames has come.
+pub(crate) struct Client {
+    stream: TcpStream,
+    arrived: BytesMut,
+    body: Bytes,
+    /// From the WELCOME; 0 before.
+    pub(crate) session: u64,
+    /// How the stream ended, where it did not end in order.
+    pub(crate) broken: Option<ErrorKind>,
+}
+
+impl Client {
+    /// Connects, and says nothing.
+    pub(crate) async fn connect(gateway: SocketAddr) -> Self {
+        Self::connect_with(gateway, |_| Ok(())).await
+    }
+
+    /// Connects from this address of the host: loopback has many.
+    pub(crate) async fn connect_from(address: IpAddr, gateway: SocketAddr) -> Self {
+        Self::connect_with(gateway, |socket| socket.bind(SocketAddr::new(address, 0))).await
+    }
+
+    /// Connects with so small a receive buffer that the gateway soon notices who does not read.
+    pub(crate) async fn connect_narrow(gateway: SocketAddr) -> Self {
+        Self::connect_with(gateway, |socket| socket.set_recv_buffer_size(4096)).await
+    }
+
+    async fn connect_with(
+        gateway: SocketAddr,
+        prepare: impl FnOnce(&TcpSocket) -> std::io::Result<()>,
+    ) -> Self {
+        let socket = match gateway {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let socket = socket.expect("a socket");
+        prepare(&socket).expect("the socket's options");
+        let connected = within("a connection", socket.connect(gateway)).await;
+        Self {
+            stream: connected.expect("the gateway takes connections"),
+            arrived: BytesMut::new(),
+            body: Bytes::new(),
+            session: 0,
+            broken: None,
+        }
+    }
+
+    /// Reads all that follows a HELLO, up to CURRENT.
+    pub(crate) async fn greeted(&mut self) -> Result<Welcome, Closed> {
+        let mut welcome = None;
+        loop {
+            match self.next().await {
+                Some(GatewayFrame::Welcome(first)) => welcome = Some(first),
+                Some(GatewayFrame::Current { .. }) => {
+                    let welcome = welcome.expect("WELCOME comes first");
+                    self.session = welcome.session;
+                    return Ok(welcome);
+                }
+                Some(GatewayFrame::Close {
+                    code,
+                    retry_after_ms,
+                    reason,
+                }) => {
+                    return Err(Closed {
+                        code,
+                        retry_after_ms,
+                        reason: reason.to_owned(),
+                    });
+                }
+                Some(_) => {}
+                None => panic!("the stream ended ({:?}) without a word", self.broken),
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, frame: &ClientFrame<'_>) {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        self.send_bytes(&bytes).await;
+    }
+
+    /// Sends bytes as they are. That the gateway has closed is no error: what it said is read.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        match within("a write", self.stream.write_all(bytes)).await {
+            Ok(()) => {}
+            Err(error) => self.broken = Some(error.kind()),
+        }
+    }
+
+    /// The next frame, whichever it is; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<GatewayFrame<'_>> {
+        within("a frame", self.next_ever()).await
+    }
+
+    /// The same for as long as it takes.
+    pub(crate) async fn next_ever(&mut self) -> Option<GatewayFrame<'_>> {
+        loop {
+            let found = split(&self.arrived, FRAME_MAX).expect("the gateway keeps to the protocol");
+            if let Some((_, used)) = found {
+                self.body = self.arrived.split_to(used).freeze();
+                self.body.advance(LENGTH_BYTES);
+                let frame = GatewayFrame::decode(&self.body);
+                return Some(frame.expect("the gateway keeps to the protocol"));
+            }
+            // Only what is there is reserved: thousands of clients wait most of the time.
+            self.arrived.reserve(1024);
+            match self.stream.read_buf(&mut self.arrived).await {
+                Ok(0) if self.arrived.is_empty() => return None,
+                Ok(0) => panic!("the stream ends within a frame: {:?}", self.arrived),
+                Ok(_) => {}
+                Err(error) => {
+                    self.broken = Some(error.kind());
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The next message, with PINGs answered and all else passed over.
+    pub(crate) async fn next_push(&mut self) -> (Scope, String, Vec<u8>) {
+        loop {
+            match self.next().await {
+                Some(GatewayFrame::Push {
+                    scope,
+                    group,
+                    payload,
+                    ..
+                }) => return (scope, group.to_owned(), payload.to_vec()),
+                Some(GatewayFrame::Ping(_)) => self.send(&ClientFrame::Pong(&[])).await,
+                Some(GatewayFrame::Close { code, reason, .. }) => {
+                    panic!("closed while a message was waited for: {code:?} {reason}")
+                }
+                Some(_) => {}
+                None => panic!("no message, but the end: {:?}", self.broken),
+            }
+        }
+    }
+
+    /// Joins a group, and waits until it is in.
+    pub(crate) async fn join(&mut self, group: &str) {
+        self.send(&ClientFrame::Join { group }).await;
+        let joined = GatewayFrame::Joined { group };
+        while self.next().await.expect("JOINED comes") != joined {}
+    }
+
+    /// Leaves a group, and waits until it is out.
+    pub(crate) async fn leave(&mut self, group: &str) {
+        self.send(&ClientFrame::Leave { group }).await;
+        let left = GatewayFrame::Left { group };
+        while self.next().await.expect("LEFT comes") != left {}
+    }
+
+    /// Shows that the connection is served both ways. What else comes meanwhile is passed over.
+    pub(crate) async fn assert_alive(&mut self) {
+        self.send(&ClientFrame::Ping(b"alive?")).await;
+        let pong = GatewayFrame::Pong(b"alive?");
+        while self.next().await.expect("PONG comes") != pong {}
+    }
+
+    /// Reads up to the CLOSE, which has to be the last frame, and to the end of the stream.
+    pub(crate) async fn closed(&mut self) -> Closed {
+        let closed = loop {
+            match self.next().await {
+                Some(GatewayFrame::Close {
+                    code,
+                    retry_after_ms,
+                    reason,
+                }) => {
+                    break Closed {
+                        code,
+                        retry_after_ms,
+                        reason: reason.to_owned(),
+                    };
+                }
+                Some(_) => {}
+                None => panic!("the stream ended ({:?}) without a CLOSE", self.broken),
+            }
+        };
+        assert_eq!(self.next().await, None, "CLOSE is the last frame");
+        closed
+    }
+
+    /// Reads to the end of the stream, which must not say CLOSE.
+    pub(crate) async fn ended(&mut self) {
+        while let Some(frame) = self.next().await {
+            assert!(!matches!(frame, GatewayFrame::Close { .. }), "{frame:?}");
+        }
+    }
+
+    /// Ends this side in order; the other one may still send.
+    pub(crate) async fn shut_down(&mut self) {
+        self.stream.shutdown().await.expect("a FIN can be sent");
+    }
+
+    /// Cuts the connection with a reset.
+    pub(crate) fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket may linger");
+    }
+}

@@ -1,0 +1,159 @@
+//! Many clients that read, each in a task, and what each of them has seen.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use pushgate::wire::frame::{ClientFrame, GatewayFrame};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::client::{Client, Closed, Login};
+use super::eventually;
+
+/// Clients that come in at a time.
+const ENTERING: usize = 64;
+
+/// What one client has seen so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// The number that each message begins with (u32, big endian), in the order of arrival.
+    pub(crate) numbers: Vec<u32>,
+    /// The CLOSE, if there was one.
+    pub(crate) closed: Option<Closed>,
+    /// The stream has ended.
+    pub(crate) ended: bool,
+}
+
+/// Clients that read whatever comes.
+pub(crate) struct Crowd {
+    seen: Vec<Arc<Mutex<Seen>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Crowd {
+    /// Lets them in, all of them, in no particular order.
+    pub(crate) async fn enter(
+        gateway: SocketAddr,
+        logins: impl IntoIterator<Item = Login>,
+    ) -> Self {
+        let entering = Arc::new(Semaphore::new(ENTERING));
+        let (mut seen, mut tasks) = (Vec::new(), JoinSet::new());
+        for login in logins {
+            let cell = Arc::new(Mutex::new(Seen::default()));
+            seen.push(Arc::clone(&cell));
+            let entering = Arc::clone(&entering);
+            tasks.spawn(async move {
+                let turn = entering.acquire_owned().await;
+                let client = login.enter(gateway).await;
+                drop(turn);
+                read(client, &cell).await;
+            });
+        }
+        // Whoever has a turn of all has waited for all to be in.
+        let crowd = Self { seen, tasks };
+        let all = u32::try_from(ENTERING).expect("few");
+        let everyone = super::within("everyone is in", entering.acquire_many(all)).await;
+        drop(everyone);
+        crowd
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// What client `index` has seen so far.
+    pub(crate) fn seen(&self, index: usize) -> MutexGuard<'_, Seen> {
+        self.seen[index]
+            .lock()
+            .expect("a client's task does not panic")
+    }
+
+    /// Waits until everybody has seen exactly these messages, in this order, and nobody is closed.
+    pub(crate) async fn assert_saw(&mut self, numbers: &[u32]) {
+        let expected = numbers.len();
+        let mut last = 0;
+        let mut arrived = async || {
+            let counts = self.seen.iter().enumerate().map(|(index, _)| {
+                let seen = self.seen(index);
+                assert_eq!(seen.closed, None, "client {index} was closed");
+                assert!(!seen.ended, "client {index} lost its connection");
+                seen.numbers.len()
+            });
+            let (total, least) = counts.fold((0, usize::MAX), |(total, least), count| {
+                (total + count, least.min(count))
+            });
+            // As long as messages come in there is no reason to give up.
+            let moves = total > last;
+            last = total;
+            match least >= expected {
+                true => Ok(Ok(())),
+                false if moves => Ok(Err(())),
+                false => Err(format!(
+                    "of {expected} messages somebody has {least}, all together {total}"
+                )),
+            }
+        };
+        while eventually("everybody has every message", &mut arrived)
+            .await
+            .is_err()
+        {}
+        for index in 0..self.len() {
+            let seen = self.seen(index);
+            assert!(
+                seen.numbers == numbers,
+                "client {index}: {:?}",
+                first_difference(&seen.numbers, numbers)
+            );
+        }
+    }
+
+    /// Everybody hangs up.
+    pub(crate) async fn leave(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Where two lists part, and what each has there.
+fn first_difference(one: &[u32], two: &[u32]) -> (usize, Option<u32>, Option<u32>) {
+    let place = (0..).find(|&place| one.get(place) != two.get(place) || one.len() <= place);
+    let place = place.unwrap_or_default();
+    (place, one.get(place).copied(), two.get(place).copied())
+}
+
+async fn read(mut client: Client, cell: &Mutex<Seen>) {
+    loop {
+        let mut pong = false;
+        {
+            let frame = client.next_ever().await;
+            let mut seen = cell.lock().expect("no holder panics");
+            match frame {
+                Some(GatewayFrame::Push { payload, .. }) => {
+                    let number = payload.first_chunk().copied().unwrap_or_default();
+                    seen.numbers.push(u32::from_be_bytes(number));
+                }
+                Some(GatewayFrame::Close {
+                    code,
+                    retry_after_ms,
+                    reason,
+                }) => {
+                    let reason = reason.to_owned();
+                    seen.closed = Some(Closed {
+                        code,
+                        retry_after_ms,
+                        reason,
+                    });
+                }
+                Some(GatewayFrame::Ping(_)) => pong = true,
+                Some(_) => {}
+                None => {
+                    seen.ended = true;
+                    return;
+                }
+            }
+        }
+        if pong {
+            client.send(&ClientFrame::Pong(&[])).await;
+        }
+    }
+}

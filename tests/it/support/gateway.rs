@@ -1,0 +1,166 @@
+//! The real program on free ports, ended with the test.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use toml::{Table, Value};
+
+use super::process::{Process, await_line};
+use super::scrape::Scrape;
+use super::within;
+
+/// What a test's configuration has unless it says otherwise: free ports; a clock tolerance that
+/// makes the gateway ready at once (what is older than its start + future is stale); nobody waits
+/// to be accepted; a short drain.
+const DEFAULTS: &str = r#"
+[clients]
+accept_rate = 0
+[udp]
+listen = "127.0.0.1:0"
+future = "50ms"
+[admin]
+listen = "127.0.0.1:0"
+[drain]
+linger = "100ms"
+[log]
+format = "json"
+"#;
+
+/// A gateway in a process of its own. It is killed, by its id, when it is dropped.
+pub(crate) struct Gateway {
+    process: Process,
+    _directory: TempDir,
+    /// For clients.
+    pub(crate) native: SocketAddr,
+    /// For senders.
+    pub(crate) udp: SocketAddr,
+    /// For operators.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts one on this configuration (TOML), completed with [`DEFAULTS`], and waits for its line
+    /// `ready`.
+    #[track_caller]
+    pub(crate) fn start(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("pushgate.toml");
+        std::fs::write(&path, complete(config)).expect("the configuration is written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushgate"));
+        command.args(["serve", "--config"]).arg(&path);
+        // The level is the configuration's.
+        command.env_remove("RUST_LOG");
+        let process = Process::start(&mut command);
+        let [native, udp, admin] = await_line(&process.stderr, ready);
+        Self {
+            process,
+            _directory: directory,
+            native,
+            udp,
+            admin,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        let id = i32::try_from(self.process.id()).expect("a process id fits");
+        Pid::from_raw(id).expect("a process has an id that is not 0")
+    }
+
+    /// Sends a signal to this process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the gateway is there");
+    }
+
+    /// Waits for its end (somebody has sent a signal): the exit code and the log since `ready`.
+    pub(crate) async fn finish(self) -> (Option<i32>, Vec<String>) {
+        let Self { process, .. } = self;
+        let finished = tokio::task::spawn_blocking(|| process.finish());
+        let (code, _, log) = finished.await.expect("waiting does not panic");
+        (code, log)
+    }
+
+    /// Status and body of a page of the admin door.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let response = within(format!("GET {path}"), self.request(path)).await;
+        let response = response.unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        let response = String::from_utf8_lossy(&response);
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head ends");
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (status.expect("a status"), body.to_owned())
+    }
+
+    async fn request(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(self.admin).await?;
+        // HTTP/1.0, so that the body comes as it is and ends with the connection.
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.admin);
+        stream.write_all(request.as_bytes()).await?;
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await?;
+        Ok(response)
+    }
+
+    /// All metrics now.
+    pub(crate) async fn scrape(&self) -> Scrape {
+        let (status, text) = self.get("/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        Scrape::parse(&text)
+    }
+
+    /// Descriptors that the process has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(path)
+            .expect("the gateway is there")
+            .count()
+    }
+
+    /// Memory that the process holds now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).expect("the gateway is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok())
+            .expect("a process has a size")
+            * 1024
+    }
+}
+
+/// The addresses of a line `ready`.
+fn ready(line: &str) -> Option<[SocketAddr; 3]> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields")?;
+    if fields.get("message")?.as_str()? != "ready" {
+        return None;
+    }
+    let address = |door| fields.get(door)?.as_str()?.parse().ok();
+    Some([address("native")?, address("udp")?, address("admin")?])
+}
+
+/// The configuration with the defaults of tests where it says nothing.
+fn complete(config: &str) -> String {
+    let mut config: Table = config.parse().expect("a test's configuration is TOML");
+    let defaults: Table = DEFAULTS.parse().expect("the defaults are TOML");
+    let listener: Table = "name = 'native'\naddress = '127.0.0.1:0'"
+        .parse()
+        .expect("a listener is TOML");
+    config
+        .entry("listeners")
+        .or_insert(Value::Array(vec![Value::Table(listener)]));
+    for (section, keys) in defaults {
+        let (Value::Table(given), Value::Table(keys)) = (
+            config.entry(section).or_insert(Value::Table(Table::new())),
+            keys,
+        ) else {
+            panic!("sections are tables");
+        };
+        for (key, value) in keys {
+            given.entry(key).or_insert(value);
+        }
+    }
+    config.to_string()
+}

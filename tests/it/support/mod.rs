@@ -1,0 +1,53 @@
+//! What the tests share: a gateway as a process of its own, its clients and senders, and what is
+//! asked of it at the end.
+//!
+//! A test is `let gateway = Gateway::start(config); let baseline = Baseline::of(&gateway).await;`,
+//! then what it is about, then `baseline.assert_back_at(&gateway).await`.
+
+#![allow(
+    dead_code,
+    reason = "tools for tests to come stand beside those in use"
+)]
+
+pub(crate) mod baseline;
+pub(crate) mod client;
+pub(crate) mod crowd;
+pub(crate) mod gateway;
+pub(crate) mod process;
+pub(crate) mod scrape;
+pub(crate) mod sender;
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use process::STEP;
+
+/// How long a state that has to come may take.
+const EVENTUALLY: Duration = Duration::from_secs(10);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Tries until it succeeds, for at most ten seconds; the last reason why not is in the panic.
+pub(crate) async fn eventually<T>(
+    what: impl Display,
+    mut attempt: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + EVENTUALLY;
+    loop {
+        match attempt().await {
+            Ok(found) => return found,
+            Err(why) if Instant::now() >= deadline => {
+                panic!("not within {EVENTUALLY:?}: {what}: {why}")
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// Awaits what has to come; a panic, not a hang, when it does not.
+pub(crate) async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(STEP, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {STEP:?}: {what}"),
+    }
+}
