@@ -2,4 +2,11 @@
 
 mod support;
 
+mod abandoned;
+mod churn;
+mod closes;
+mod flood;
+mod malformed;
 mod readme;
+mod slow;
+mod takeover;
