@@ -2,11 +2,29 @@
 
 mod support;
 
-mod abandoned;
+mod configuration;
+
+mod malformed;
+
 mod churn;
 mod closes;
-mod flood;
-mod malformed;
-mod readme;
-mod slow;
 mod takeover;
+
+mod datagrams;
+mod repeats;
+mod requests;
+mod services;
+
+mod histories;
+mod order;
+
+mod abandoned;
+mod descriptors;
+mod flood;
+mod slow;
+
+mod drain;
+mod metrics;
+
+mod readme;
+mod tidy;

@@ -135,7 +135,8 @@ async fn a_peer_with_a_closed_window_does_not_live_for_ever() {
             assert_eq!(answer.counts.matched, 1);
         }
     }
-    // Nobody pushes any more: the age alone ends the one, and the farewell has an end for the other.
+    // Nobody pushes any more: the age alone ends the one, and the farewell has an end for the
+    // other.
     baseline.assert_back_at(&gateway).await;
     let scrape = gateway.scrape().await;
     let closed = ["slow", "kicked"];
