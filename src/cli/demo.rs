@@ -81,7 +81,7 @@ async fn demonstrate(clients: u32) -> CommandResult {
     let gateway = Gateway::bind(settings())
         .await
         .context("the gateway did not start")?;
-    let addresses = gateway.addresses().clone();
+    let addresses = *gateway.addresses();
     let (stop, stopped) = oneshot::channel::<()>();
     let run = Box::pin(gateway.run(async {
         let _ = stopped.await;

@@ -10,7 +10,10 @@ const HOLDS_MAX: usize = 100_000;
 
 /// For each user and device (empty: every device) until when it is kept out.
 #[derive(Default)]
-pub struct Holds(Mutex<HashMap<(Box<str>, Box<str>), Instant>>);
+pub struct Holds(Mutex<HashMap<Device, Instant>>);
+
+/// A user and a device.
+type Device = (Box<str>, Box<str>);
 
 /// The memory for holds is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

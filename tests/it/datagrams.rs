@@ -112,7 +112,7 @@ async fn random_datagrams_are_counted_by_cause_and_never_answered() {
     let mut client = Login::user("ada").enter(gateway.native).await;
     let sender = Sender::signed(gateway.udp, KEY_ID, SECRET).await;
     let seed = rand::random();
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let datagrams: Vec<Vec<u8>> = (0..20_000).map(|_| random_datagram(&mut random)).collect();
     let (scrape, expected) = send_all(&gateway, &sender, &datagrams).await;

@@ -318,7 +318,7 @@ impl History<'_> {
 async fn every_stream_equals_what_the_model_says() {
     let seed = std::env::var("PUSHGATE_SEED")
         .map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
-    println!("PUSHGATE_SEED={seed}");
+    eprintln!("PUSHGATE_SEED={seed}");
     // Nobody is too slow: how far behind a client may be is not the question here.
     let gateway = Gateway::start(
         "[clients]\nqueue_messages = 100000\nqueue_bytes = \"512MiB\"\nqueue_age = \"10m\"\n",
@@ -349,7 +349,7 @@ async fn every_stream_equals_what_the_model_says() {
     for (_, mut member) in members {
         member.catch_up().await;
     }
-    println!("{pushes} pushes, {waited} deliveries waited");
+    eprintln!("{pushes} pushes, {waited} deliveries waited");
     assert!(
         waited > 0,
         "nobody was ever behind: the history shows nothing about it"
