@@ -147,6 +147,8 @@ fn drops_of(table: &str, inode: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
     use super::*;
 
     #[tokio::test]

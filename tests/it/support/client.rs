@@ -1,5 +1,6 @@
 //! A client as bare as the protocol allows, cheap enough for thousands in one process.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,13 +10,18 @@ use pushgate::wire::frame::{
     ClientFrame, GatewayFrame, HelloFields, LENGTH_BYTES, Scope, Welcome, encode_hello, split,
 };
 use pushgate::wire::reason::CloseCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::within;
 
 /// No frame of the gateway is longer, in any configuration.
 const FRAME_MAX: usize = 70_000;
+
+thread_local! {
+    /// What a thread reads into: thousands of clients wait most of the time, without a buffer each.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into());
+}
 
 /// What a CLOSE said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,9 +205,7 @@ impl Client {
                 let frame = GatewayFrame::decode(&self.body);
                 return Some(frame.expect("the gateway keeps to the protocol"));
             }
-            // Only what is there is reserved: thousands of clients wait most of the time.
-            self.arrived.reserve(1024);
-            match self.stream.read_buf(&mut self.arrived).await {
+            match self.read().await {
                 Ok(0) if self.arrived.is_empty() => return None,
                 Ok(0) => panic!("the stream ends within a frame: {:?}", self.arrived),
                 Ok(_) => {}
@@ -209,6 +213,21 @@ impl Client {
                     self.broken = Some(error.kind());
                     return None;
                 }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> std::io::Result<usize> {
+        loop {
+            self.stream.readable().await?;
+            let read: std::io::Result<usize> = SCRATCH.with_borrow_mut(|scratch| {
+                let count = self.stream.try_read(scratch)?;
+                self.arrived.extend_from_slice(&scratch[..count]);
+                Ok(count)
+            });
+            match read {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return read,
             }
         }
     }
@@ -274,7 +293,29 @@ impl Client {
             }
         };
         assert_eq!(self.next().await, None, "CLOSE is the last frame");
+        assert_eq!(self.broken, None, "the stream ends in order");
         closed
+    }
+
+    /// Reads to the end of the stream; the CLOSE, if one came before a reset did.
+    pub(crate) async fn close_if_told(&mut self) -> Option<Closed> {
+        let mut told = None;
+        while let Some(frame) = self.next().await {
+            if let GatewayFrame::Close {
+                code,
+                retry_after_ms,
+                reason,
+            } = frame
+            {
+                let reason = reason.to_owned();
+                told = Some(Closed {
+                    code,
+                    retry_after_ms,
+                    reason,
+                });
+            }
+        }
+        told
     }
 
     /// Reads to the end of the stream, which must not say CLOSE.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use pushgate::wire::frame::{ClientFrame, GatewayFrame};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 
 use super::client::{Client, Closed, Login};
@@ -37,23 +38,25 @@ impl Crowd {
         logins: impl IntoIterator<Item = Login>,
     ) -> Self {
         let entering = Arc::new(Semaphore::new(ENTERING));
+        let (is_in, mut entered) = unbounded_channel();
         let (mut seen, mut tasks) = (Vec::new(), JoinSet::new());
         for login in logins {
             let cell = Arc::new(Mutex::new(Seen::default()));
             seen.push(Arc::clone(&cell));
-            let entering = Arc::clone(&entering);
+            let (entering, is_in) = (Arc::clone(&entering), is_in.clone());
             tasks.spawn(async move {
                 let turn = entering.acquire_owned().await;
                 let client = login.enter(gateway).await;
                 drop(turn);
+                // Whoever lets them in may have given up.
+                let _ = is_in.send(());
                 read(client, &cell).await;
             });
         }
-        // Whoever has a turn of all has waited for all to be in.
         let crowd = Self { seen, tasks };
-        let all = u32::try_from(ENTERING).expect("few");
-        let everyone = super::within("everyone is in", entering.acquire_many(all)).await;
-        drop(everyone);
+        for number in 0..crowd.len() {
+            super::within(format!("client {number} of a crowd is in"), entered.recv()).await;
+        }
         crowd
     }
 
@@ -69,9 +72,8 @@ impl Crowd {
             .expect("a client's task does not panic")
     }
 
-    /// Waits until everybody has seen exactly these messages, in this order, and nobody is closed.
-    pub(crate) async fn assert_saw(&mut self, numbers: &[u32]) {
-        let expected = numbers.len();
+    /// Waits until everybody has seen so many messages. Nobody may be closed.
+    pub(crate) async fn await_messages(&self, expected: usize) {
         let mut last = 0;
         let mut arrived = async || {
             let counts = self.seen.iter().enumerate().map(|(index, _)| {
@@ -87,17 +89,19 @@ impl Crowd {
             let moves = total > last;
             last = total;
             match least >= expected {
-                true => Ok(Ok(())),
-                false if moves => Ok(Err(())),
+                true => Ok(true),
+                false if moves => Ok(false),
                 false => Err(format!(
                     "of {expected} messages somebody has {least}, all together {total}"
                 )),
             }
         };
-        while eventually("everybody has every message", &mut arrived)
-            .await
-            .is_err()
-        {}
+        while !eventually("everybody has every message", &mut arrived).await {}
+    }
+
+    /// Waits until everybody has seen exactly these messages, in this order, and nobody is closed.
+    pub(crate) async fn assert_saw(&self, numbers: &[u32]) {
+        self.await_messages(numbers.len()).await;
         for index in 0..self.len() {
             let seen = self.seen(index);
             assert!(
@@ -115,10 +119,11 @@ impl Crowd {
 }
 
 /// Where two lists part, and what each has there.
-fn first_difference(one: &[u32], two: &[u32]) -> (usize, Option<u32>, Option<u32>) {
-    let place = (0..).find(|&place| one.get(place) != two.get(place) || one.len() <= place);
-    let place = place.unwrap_or_default();
-    (place, one.get(place).copied(), two.get(place).copied())
+fn first_difference(one: &[u32], two: &[u32]) -> String {
+    let same = one.iter().zip(two).take_while(|(one, two)| one == two);
+    let place = same.count();
+    let (has, should) = (one.get(place), two.get(place));
+    format!("message {place} is {has:?} and should be {should:?}")
 }
 
 async fn read(mut client: Client, cell: &Mutex<Seen>) {

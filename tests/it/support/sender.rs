@@ -174,9 +174,24 @@ impl Sender {
         panic!("no answer within {STEP:?}");
     }
 
-    /// Pushes and returns the first answer.
+    /// Sends, again while nothing comes or it still runs, until it is known how it ended (or that
+    /// it had not ended at the deadline).
+    pub(crate) async fn ask_for_the_end(&self, datagram: &Datagram) -> Answer {
+        let deadline = Instant::now() + STEP;
+        loop {
+            let answer = self.ask_datagram(datagram).await;
+            if answer.status != Status::Accepted {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "ACCEPTED for {STEP:?}");
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+    }
+
+    /// Pushes, and returns how it ended.
     pub(crate) async fn push(&self, targets: &[Target<'_>], payload: &[u8]) -> Answer {
-        self.ask(&push(targets, payload)).await
+        self.ask_for_the_end(&self.encode(&push(targets, payload)))
+            .await
     }
 
     /// Pushes, again while the gateway is BUSY; how often it was, beside the other answer.
