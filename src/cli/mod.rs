@@ -67,6 +67,7 @@ enum Command {
     Kick(request::Kick),
     Ping(request::Ping),
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Keygen(keygen::Keygen),
     Completions(completions::Completions),
 }
@@ -84,6 +85,7 @@ impl Command {
             Self::Kick(command) => command.run(),
             Self::Ping(command) => command.run(),
             Self::Demo(command) => command.run(),
+            Self::Bench(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
