@@ -12,13 +12,14 @@ use pushgate::cli::bench::child::Gateway;
 use pushgate::cli::bench::floor::{self, Floor};
 use pushgate::cli::bench::load::{self, Cost, FloorLoad, GatewayLoad, Shape};
 use pushgate::cli::bench::machine;
+use pushgate::cli::bench::recorder::Recorder;
 use pushgate::cli::bench::rounds::{Series, rotation};
 use pushgate::wire::seal::Key;
 
 /// The argument with which this program is the loop.
 const LOOP: &str = "bare-loop";
-/// Deliveries of a round, about half a second of the loop's CPU time.
-const DELIVERIES: usize = 120_000;
+/// Deliveries of a round, about a second of the loop's CPU time: a hundred of the kernel's ticks.
+const DELIVERIES: usize = 200_000;
 const SIZE: usize = 128;
 const BURST: usize = 100;
 /// Messages that the better loop joins in one write.
@@ -64,13 +65,13 @@ fn main() -> anyhow::Result<()> {
     let singles = (DELIVERIES / clients).max(1);
     let bursts = (DELIVERIES / clients / BURST).max(1);
     let mut measure = |kind: usize| -> anyhow::Result<Cost> {
-        let (mut all, mut paced) = (load::latencies(), load::latencies());
+        let mut recorder = Recorder::default();
         match kind {
             0 => floor.writes(singles, 1, 1, SIZE),
-            1 => load.broadcasts(singles, &shape, &mut all),
+            1 => load.broadcasts(singles, &shape, &mut recorder),
             2 => floor.writes(bursts, BURST, 1, SIZE),
             3 => floor.writes(10 * bursts, BURST, JOINED, SIZE),
-            _ => load.bursts(10 * bursts, &shape, &mut all, &mut paced),
+            _ => load.bursts(10 * bursts, &shape, &mut recorder),
         }
     };
     let mut series: [Series; NAMES.len()] = Default::default();

@@ -7,6 +7,7 @@ use std::path::Path;
 use pushgate::cli::bench::child::Gateway;
 use pushgate::cli::bench::load::{self, GatewayLoad, Shape};
 use pushgate::cli::bench::machine;
+use pushgate::cli::bench::recorder::Recorder;
 use pushgate::wire::seal::Key;
 
 const SECRET: &str = "6f6e6c7920666f7220746869732062656e63682c206e6f7420612073656372657421";
@@ -30,7 +31,7 @@ fn main() -> anyhow::Result<()> {
         burst: 1,
         rate: None,
     };
-    let cost = load.broadcasts(1, &shape, &mut load::latencies())?;
+    let cost = load.broadcasts(1, &shape, &mut Recorder::default())?;
     let after = machine::resident_bytes(gateway.id())?;
     let each = after.saturating_sub(before) / clients as u64;
     writeln!(

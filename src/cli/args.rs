@@ -45,10 +45,7 @@ pub(super) struct SenderArgs {
 impl SenderArgs {
     /// A sender as the arguments describe it.
     pub(super) async fn connect(&self) -> Result<Sender, Failure> {
-        let key = match (self.key_id, &self.key_file) {
-            (Some(id), Some(path)) => Some((id, read_key(path).map_err(Failure::configuration)?)),
-            _ => None,
-        };
+        let key = key(self.key_id, self.key_file.as_deref())?;
         let address = resolve(&self.to).await?;
         let mut sender = Sender::connect(address, key)
             .await
@@ -56,6 +53,14 @@ impl SenderArgs {
         sender.set_patience(self.wait);
         Ok(sender)
     }
+}
+
+/// The key that `--key-id` and `--key-file` name together, if they do.
+pub(super) fn key(id: Option<u32>, path: Option<&Path>) -> Result<Option<(u32, Key)>, Failure> {
+    let (Some(id), Some(path)) = (id, path) else {
+        return Ok(None);
+    };
+    Ok(Some((id, read_key(path).map_err(Failure::configuration)?)))
 }
 
 fn read_key(path: &Path) -> anyhow::Result<Key> {
@@ -73,6 +78,16 @@ pub(super) async fn resolve(address: &str) -> Result<SocketAddr, Failure> {
         .next()
         .with_context(|| format!("{address:?} stands for no address"))?;
     Ok(first)
+}
+
+/// The same without a runtime, for a command that has none.
+pub(super) fn resolve_now(address: &str) -> anyhow::Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    let found = address.to_socket_addrs();
+    let mut found =
+        found.with_context(|| format!("{address:?} is no address that can be found"))?;
+    let first = found.next();
+    first.with_context(|| format!("{address:?} stands for no address"))
 }
 
 /// A runtime for a command that does one thing at a time.

@@ -10,4 +10,184 @@ pub mod load;
 pub mod machine;
 pub mod parser;
 pub mod pusher;
+pub mod recorder;
 pub mod rounds;
+
+mod metrics;
+mod modes;
+mod report;
+mod rig;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use self::load::PAYLOAD_BYTES_MIN;
+use self::report::Report;
+use super::exit::{CommandResult, Exit};
+
+/// The mode with which this program is the loop.
+const LOOP: &str = "bare-loop";
+/// Bytes of a payload, where none are given: a short notification, and a longer one for isolation.
+const SIZE: usize = 128;
+const SIZE_ISOLATION: usize = 1024;
+
+/// Measure a gateway: its CPU time, its latency, its memory, beside the least that would do
+///
+/// Without --to it starts a gateway of its own as a child process on one core, and is the clients and the
+/// sender on another. Latency counts from when a message was due, so that a server that stops is seen in
+/// every message it delays. What arrived is counted exactly. With --floor a bare loop of system calls, a
+/// process of its own too, does the same work in turns with the gateway, and the ratio is printed: by the
+/// medians and by the minima of all rounds, with the spread of each, (highest - lowest) / median.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pushgate bench broadcast --floor
+  pushgate bench burst --clients 5000 --floor --json
+  pushgate bench broadcast --clients 5000 --rate 10
+  pushgate bench isolation --clients 2000 --stalled 5
+  pushgate bench unicast --to 127.0.0.1:7400 --key-id 7 --key-file keys/7 --server-pid 4711
+
+Exit codes: 0 everything arrived, 1 failed or something was missed, 2 usage, 64 the key file.")]
+pub(super) struct Bench {
+    /// What to measure
+    #[arg(value_enum, default_value = "broadcast")]
+    mode: Mode,
+    /// Clients to connect, 1 to 1000000; with --floor as many again to the loop. On loopback every 28000 of
+    /// them come from a source address of their own
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count(1, 1_000_000))]
+    clients: usize,
+    /// Bytes of a payload, 12 to 65000 [default: 128; isolation: 1024]
+    #[arg(long, value_name = "BYTES", value_parser = count(PAYLOAD_BYTES_MIN, 65_000))]
+    size: Option<usize>,
+    /// Rounds of each kind, 1 to 1000, after one that does not count
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = count(1, 1000))]
+    rounds: usize,
+    /// Messages of a round: broadcasts, bursts, pushes or visits [default: about a second of work]
+    #[arg(long, value_name = "N", value_parser = count(1, 100_000_000))]
+    messages: Option<usize>,
+    /// Messages that are due a second, whether or not the last ones have arrived [default: the next when
+    /// the last has arrived; isolation: 60000 deliveries a second]
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
+    rate: Option<f64>,
+    /// Messages of a burst, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count(1, 1000))]
+    burst: usize,
+    /// Pushes without an answer, or visits, at a time, 1 to 4096
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = count(1, 4096))]
+    window: usize,
+    /// Put every client into so many groups in which nothing is said, 0 to 64
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = count(0, 64))]
+    groups: usize,
+    /// How many of a hundred clients never read, in isolation
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = positive)]
+    stalled: f64,
+    /// A running gateway's address for clients, HOST:PORT [default: start one]
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<String>,
+    /// Its UDP address [default: that of --to]
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    udp: Option<String>,
+    /// Its admin address, for its own counters in isolation
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    admin: Option<String>,
+    /// Its process id on this machine, for its CPU time and memory
+    #[arg(long, value_name = "PID", requires = "to")]
+    server_pid: Option<u32>,
+    /// Sign with the key of this id (1 to 4294967295)
+    #[arg(long, value_name = "N", requires_all = ["key_file", "to"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    key_id: Option<u32>,
+    /// The file with that key
+    #[arg(long, value_name = "FILE", requires = "key_id")]
+    key_file: Option<PathBuf>,
+    /// Measure the bare loop beside the gateway: in broadcast, burst, unicast and churn
+    #[arg(long)]
+    floor: bool,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Broadcasts, one at a time; the loop: one write(2) a client
+    Broadcast,
+    /// Broadcasts back to back, and one paced message amid them; the loop: one write(2) a client and
+    /// message, and again with 64 messages joined in one
+    Burst,
+    /// Signed pushes to one user each, answered; the loop: recvfrom, write, sendto
+    Unicast,
+    /// Clients that connect, say HELLO, get WELCOME, and leave; the loop: accept, read, write
+    Churn,
+    /// Resident bytes a connection, and the CPU time of ten quiet seconds
+    Idle,
+    /// Broadcasts while some clients never read, beside the same without those
+    Isolation,
+    #[value(hide = true)]
+    BareLoop,
+}
+
+impl Bench {
+    pub(super) fn run(mut self) -> CommandResult {
+        self.floor &= !matches!(self.mode, Mode::Idle | Mode::Isolation);
+        let (report, missed) = match self.mode {
+            Mode::Broadcast => modes::broadcast(&self)?,
+            Mode::Burst => modes::burst(&self)?,
+            Mode::Unicast => modes::unicast(&self)?,
+            Mode::Churn => modes::churn(&self)?,
+            Mode::Idle => modes::idle(&self)?,
+            Mode::Isolation => modes::isolation(&self)?,
+            Mode::BareLoop => {
+                floor::serve().context("the bare loop")?;
+                return Ok(Exit::Ok);
+            }
+        };
+        report.print(self.json)?;
+        Ok(if missed == 0 { Exit::Ok } else { Exit::Failed })
+    }
+
+    fn size(&self) -> usize {
+        let default = match self.mode {
+            Mode::Isolation => SIZE_ISOLATION,
+            _ => SIZE,
+        };
+        self.size.unwrap_or(default)
+    }
+
+    /// How many messages a round has.
+    fn messages(&self, default: usize) -> usize {
+        self.messages.unwrap_or(default)
+    }
+
+    fn report(&self, what: &str, unit: &'static str) -> Report {
+        let (clients, size) = (self.clients, self.size());
+        let title = match self.mode {
+            Mode::Churn => what.to_owned(),
+            _ => format!("{clients} clients, payloads of {size} B: {what}"),
+        };
+        Report {
+            title,
+            unit,
+            ..Report::default()
+        }
+    }
+}
+
+/// A number of a range, as clap takes it.
+fn count(min: usize, max: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser;
+    clap::value_parser!(u64)
+        .range(min as u64..=max as u64)
+        .try_map(usize::try_from)
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number.is_finite() && 0.0 < number {
+        Ok(number)
+    } else {
+        Err("not above 0".to_owned())
+    }
+}

@@ -60,6 +60,7 @@ enum Command {
     Kick(request::Kick),
     Ping(request::Ping),
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Keygen(keygen::Keygen),
     Completions(completions::Completions),
 }
@@ -77,6 +78,7 @@ impl Command {
             Self::Kick(command) => command.run(),
             Self::Ping(command) => command.run(),
             Self::Demo(command) => command.run(),
+            Self::Bench(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

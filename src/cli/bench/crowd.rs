@@ -30,6 +30,9 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Marks the event of a foreign descriptor.
 const FOREIGN: u64 = u64::MAX;
 
+/// Appends the HELLO of a client, by its number from 0.
+pub type Hello<'a> = &'a dyn Fn(usize, &mut Vec<u8>);
+
 /// A message as a client saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
@@ -62,6 +65,7 @@ pub struct Crowd {
     members: Vec<Member>,
     buffer: Box<[u8]>,
     events: Vec<epoll::Event>,
+    stalled: usize,
     /// What they have seen.
     pub tally: Tally,
     /// Why the first lost connection was lost.
@@ -72,7 +76,6 @@ struct Member {
     stream: Option<TcpStream>,
     parser: Parser,
     pushes: u32,
-    reads: bool,
 }
 
 impl Crowd {
@@ -86,6 +89,7 @@ impl Crowd {
             members: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
             events: Vec::with_capacity(EVENTS_MAX),
+            stalled: 0,
             tally: Tally::default(),
             why_lost: None,
         })
@@ -100,7 +104,7 @@ impl Crowd {
         &mut self,
         count: usize,
         server: SocketAddr,
-        hello: Option<&dyn Fn(usize, &mut Vec<u8>)>,
+        hello: Option<Hello<'_>>,
         progress: &dyn Fn(u64),
     ) -> anyhow::Result<()> {
         let mut bytes = Vec::new();
@@ -133,7 +137,6 @@ impl Crowd {
             stream: Some(stream),
             parser: Parser::default(),
             pushes: 0,
-            reads: true,
         });
         Ok(())
     }
@@ -174,24 +177,24 @@ impl Crowd {
         self.members.is_empty()
     }
 
+    /// How many of them read.
+    pub fn readers(&self) -> usize {
+        self.members.len() - self.stalled
+    }
+
     /// How many messages a client has seen.
     pub fn pushes(&self, client: usize) -> u32 {
         self.members[client].pushes
     }
 
-    /// Whether a client is still connected.
-    pub fn is_connected(&self, client: usize) -> bool {
-        self.members[client].stream.is_some()
-    }
-
-    /// From now on this client never reads; what it is sent stays in its kernel.
+    /// From now on this client, which has not done so before, never reads: what it is sent stays in the
+    /// kernels, and its end is not noticed.
     ///
     /// # Errors
     /// When epoll does not let go of it.
     pub fn stall(&mut self, client: usize) -> anyhow::Result<()> {
-        let member = &mut self.members[client];
-        member.reads = false;
-        match &member.stream {
+        self.stalled += 1;
+        match &self.members[client].stream {
             Some(stream) => epoll::delete(&self.epoll, stream).context("epoll"),
             None => Ok(()),
         }

@@ -4,35 +4,22 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
-use super::crowd::{Arrival, Crowd, SILENCE_MAX, put_stamp};
+use super::crowd::{Crowd, SILENCE_MAX, put_stamp};
 use super::floor::Floor;
 use super::machine;
 use super::parser::STAMP_BYTES;
 use super::pusher::Pusher;
+use super::recorder::{PACED, Recorder, nanos};
 use crate::wire::datagram::Target;
 use crate::wire::frame::{self, HelloFields, Scope, encode_hello, push_header};
 use crate::wire::seal::Key;
 
 /// The shortest payload of a measurement: it says when it was due.
 pub const PAYLOAD_BYTES_MIN: usize = STAMP_BYTES;
-/// Marks the paced message among those of a burst.
-const PACED: u32 = 1;
 /// How long after the first of a burst the paced message is due.
 const PACED_AFTER: Duration = Duration::from_millis(1);
-/// The longest latency that is told apart from longer ones.
-const LATENCY_MAX: Duration = Duration::from_secs(600);
-
-/// Latencies, to 0.1 %, in nanoseconds.
-pub type Latencies = Histogram<u64>;
-
-/// An empty histogram.
-pub fn latencies() -> Latencies {
-    let max = u64::try_from(LATENCY_MAX.as_nanos()).expect("ten minutes are few nanoseconds");
-    Latencies::new_with_bounds(1, max, 3).expect("constants that the crate takes")
-}
-
+/// When a socket that had no room for a datagram is tried again.
+const ROOM_AFTER: Duration = Duration::from_micros(100);
 /// What one round cost and brought.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
@@ -64,9 +51,19 @@ pub struct Shape {
     pub rate: Option<f64>,
 }
 
+impl Shape {
+    fn due(&self, start: Instant, number: usize) -> Instant {
+        match self.rate {
+            Some(rate) => start + Duration::from_secs_f64(number as f64 / rate),
+            None => Instant::now(),
+        }
+    }
+}
+
 /// A gateway with clients and a sender.
 pub struct GatewayLoad {
-    pid: Option<u32>,
+    /// Whose CPU time is read; without it, the costs have none.
+    pub pid: Option<u32>,
     /// The clients.
     pub crowd: Crowd,
     /// The sender.
@@ -77,7 +74,8 @@ pub struct GatewayLoad {
 
 /// The loop with clients.
 pub struct FloorLoad {
-    floor: Floor,
+    /// The loop.
+    pub floor: Floor,
     /// The clients.
     pub crowd: Crowd,
 }
@@ -138,27 +136,27 @@ impl GatewayLoad {
         &mut self,
         count: usize,
         shape: &Shape,
-        latencies: &mut Latencies,
+        recorder: &mut Recorder,
     ) -> anyhow::Result<Cost> {
         let start = Instant::now();
-        self.measured(|load| {
+        recorder.begin(count);
+        let cost = self.measured(|load| {
             let mut expected = load.crowd.tally.pushes;
             let mut missed = 0;
             for number in 0..count {
-                let due = match shape.rate {
-                    Some(rate) => start + Duration::from_secs_f64(number as f64 / rate),
-                    None => Instant::now(),
-                };
-                load.until(due, latencies)?;
-                load.broadcast(due, 0, shape.size)?;
-                expected += load.crowd.len() as u64;
+                let due = shape.due(start, number);
+                load.until(due, recorder)?;
+                load.broadcast(due, u32::try_from(number)?, shape.size, recorder)?;
+                expected += load.crowd.readers() as u64;
                 if shape.rate.is_none() {
-                    missed += load.settle(expected - missed, latencies, None)?;
+                    missed += load.settle(expected - missed, recorder)?;
                 }
             }
-            missed += load.settle(expected - missed, latencies, None)?;
+            missed += load.settle(expected - missed, recorder)?;
             Ok(missed)
-        })
+        });
+        recorder.end();
+        cost
     }
 
     /// Bursts back to back, the next when everybody has the last one, each with a paced message amid it.
@@ -169,28 +167,28 @@ impl GatewayLoad {
         &mut self,
         count: usize,
         shape: &Shape,
-        latencies: &mut Latencies,
-        paced: &mut Latencies,
+        recorder: &mut Recorder,
     ) -> anyhow::Result<Cost> {
+        recorder.begin(0);
         self.measured(|load| {
             let mut expected = load.crowd.tally.pushes;
             let mut missed = 0;
             for _ in 0..count {
                 let start = Instant::now();
                 for _ in 0..shape.burst {
-                    load.broadcast(start, 0, shape.size)?;
+                    load.broadcast(start, 0, shape.size, recorder)?;
                 }
                 let due = start + PACED_AFTER;
-                load.until(due, latencies)?;
-                load.broadcast(due, PACED, shape.size)?;
-                expected += (load.crowd.len() * (shape.burst + 1)) as u64;
-                missed += load.settle(expected - missed, latencies, Some(paced))?;
+                load.until(due, recorder)?;
+                load.broadcast(due, PACED, shape.size, recorder)?;
+                expected += (load.crowd.readers() * (shape.burst + 1)) as u64;
+                missed += load.settle(expected - missed, recorder)?;
             }
             Ok(missed)
         })
     }
 
-    /// Signed pushes to one user each, `window` of them without an answer at a time.
+    /// Pushes to one user each, `window` of them without an answer at a time.
     ///
     /// # Errors
     /// When the gateway is gone.
@@ -199,108 +197,104 @@ impl GatewayLoad {
         count: usize,
         shape: &Shape,
         window: usize,
-        latencies: &mut Latencies,
-        answers: &mut Latencies,
+        recorder: &mut Recorder,
     ) -> anyhow::Result<Cost> {
         let users: Vec<String> = (0..self.crowd.len()).map(user).collect();
-        let start = Instant::now();
+        recorder.begin(0);
         self.measured(|load| {
             let before = load.crowd.tally.pushes;
-            let (mut sent, mut heard) = (0, Instant::now());
-            while sent < count || load.pusher.unanswered() != 0 {
-                while sent < count && load.pusher.unanswered() < window {
-                    let due = match shape.rate {
-                        Some(rate) => start + Duration::from_secs_f64(sent as f64 / rate),
-                        None => Instant::now(),
-                    };
-                    if Instant::now() < due {
-                        break;
+            let (start, mut sent, mut heard) = (Instant::now(), 0, Instant::now());
+            while sent < count && heard.elapsed() < SILENCE_MAX {
+                let due = shape.due(start, sent);
+                if window <= load.pusher.unanswered() {
+                    if load.hear(SILENCE_MAX, recorder)? {
+                        heard = Instant::now();
                     }
-                    let user = &users[sent % users.len()];
-                    load.stamp(due, 0, shape.size);
-                    if !load.pusher.push(Target::User(user), &load.payload)? {
-                        break;
-                    }
+                    continue;
+                }
+                load.until(due, recorder)?;
+                load.stamp(due, 0, shape.size);
+                let user = &users[sent % users.len()];
+                if load.pusher.push(Target::User(user), &load.payload)? {
                     sent += 1;
-                }
-                let (epoch, open) = (load.epoch, load.pusher.unanswered());
-                let wait = match shape.rate {
-                    Some(_) if sent < count => Duration::from_micros(100),
-                    _ => SILENCE_MAX,
-                };
-                let mut note = |arrival: Arrival| record(latencies, epoch, &arrival);
-                let new = load.crowd.poll(wait, &mut note)?;
-                load.pusher.poll(&mut |took| add(answers, took))?;
-                if new != 0 || load.pusher.unanswered() != open {
                     heard = Instant::now();
-                }
-                if SILENCE_MAX < heard.elapsed() {
-                    break;
+                } else {
+                    load.hear(ROOM_AFTER, recorder)?;
                 }
             }
-            load.settle(before + count as u64, latencies, None)
+            load.settle(before + count as u64, recorder)
         })
     }
 
+    /// Reads for so long; nothing has to come.
+    ///
+    /// # Errors
+    /// When the gateway is gone.
+    pub fn listen(&mut self, time: Duration) -> anyhow::Result<Cost> {
+        let (due, mut recorder) = (Instant::now() + time, Recorder::default());
+        self.measured(|load| load.until(due, &mut recorder).map(|()| 0))
+    }
+
     /// Reads until the moment has come.
-    fn until(&mut self, due: Instant, latencies: &mut Latencies) -> anyhow::Result<()> {
-        let epoch = self.epoch;
+    fn until(&mut self, due: Instant, recorder: &mut Recorder) -> anyhow::Result<()> {
         loop {
             let wait = due.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 return Ok(());
             }
-            let mut note = |arrival: Arrival| record(latencies, epoch, &arrival);
-            self.crowd.poll(wait, &mut note)?;
-            self.pusher.poll(&mut |_| {})?;
+            self.hear(wait, recorder)?;
         }
     }
 
-    fn broadcast(&mut self, due: Instant, mark: u32, size: usize) -> anyhow::Result<()> {
+    /// Takes what has come, or comes within `wait`; whether that was anything.
+    fn hear(&mut self, wait: Duration, recorder: &mut Recorder) -> anyhow::Result<bool> {
+        let (epoch, open) = (self.epoch, self.pusher.unanswered());
+        let mut arrived = |arrival| recorder.arrived(epoch, &arrival);
+        let new = self.crowd.poll(wait, &mut arrived)?;
+        self.pusher.poll(&mut |took| recorder.answered(took))?;
+        Ok(new != 0 || self.pusher.unanswered() != open)
+    }
+
+    fn broadcast(
+        &mut self,
+        due: Instant,
+        mark: u32,
+        size: usize,
+        recorder: &mut Recorder,
+    ) -> anyhow::Result<()> {
         self.stamp(due, mark, size);
         while !self.pusher.push(Target::All, &self.payload)? {
-            self.crowd.poll(Duration::from_micros(100), &mut |_| {})?;
+            self.hear(ROOM_AFTER, recorder)?;
         }
         Ok(())
     }
 
     fn stamp(&mut self, due: Instant, mark: u32, size: usize) {
         self.payload.resize(size, 0);
-        let due_ns = due.saturating_duration_since(self.epoch).as_nanos();
-        put_stamp(&mut self.payload, due_ns as u64, mark);
+        let due_ns = nanos(due.saturating_duration_since(self.epoch));
+        put_stamp(&mut self.payload, due_ns, mark);
     }
 
     /// Reads until `expected` messages have arrived in all and every push is answered, or nothing comes
     /// any more; returns how many are missing then.
-    fn settle(
-        &mut self,
-        expected: u64,
-        latencies: &mut Latencies,
-        mut paced: Option<&mut Latencies>,
-    ) -> anyhow::Result<u64> {
-        let (epoch, mut heard) = (self.epoch, Instant::now());
+    fn settle(&mut self, expected: u64, recorder: &mut Recorder) -> anyhow::Result<u64> {
+        let mut heard = Instant::now();
         loop {
             let arrived = self.crowd.tally.pushes;
-            let open = self.pusher.unanswered();
-            if expected <= arrived && open == 0 {
+            if expected <= arrived && self.pusher.unanswered() == 0 {
                 return Ok(0);
             }
             if SILENCE_MAX < heard.elapsed() {
                 return Ok(expected.saturating_sub(arrived));
             }
-            let mut note = |arrival: Arrival| match &mut paced {
-                Some(paced) if arrival.mark == PACED => record(paced, epoch, &arrival),
-                _ => record(latencies, epoch, &arrival),
-            };
-            let new = self.crowd.poll(Duration::from_secs(1), &mut note)?;
-            self.pusher.poll(&mut |_| {})?;
-            if new != 0 || self.pusher.unanswered() != open {
+            if self.hear(Duration::from_secs(1), recorder)? {
                 heard = Instant::now();
             }
         }
     }
 
-    fn measured(
+    /// Does the work, which returns what it missed, between two looks at the server's CPU time.
+    pub(super) fn measured(
         &mut self,
         work: impl FnOnce(&mut Self) -> anyhow::Result<u64>,
     ) -> anyhow::Result<Cost> {
@@ -408,7 +402,8 @@ impl FloorLoad {
         Ok(())
     }
 
-    fn measured(
+    /// Does the work between two looks at the loop's CPU time.
+    pub(super) fn measured(
         &mut self,
         work: impl FnOnce(&mut Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<Cost> {
@@ -423,13 +418,4 @@ impl FloorLoad {
             elapsed: start.elapsed(),
         })
     }
-}
-
-fn record(latencies: &mut Latencies, epoch: Instant, arrival: &Arrival) {
-    let at = arrival.at.saturating_duration_since(epoch).as_nanos() as u64;
-    latencies.saturating_record(at.saturating_sub(arrival.due_ns).max(1));
-}
-
-fn add(latencies: &mut Latencies, took: Duration) {
-    latencies.saturating_record((took.as_nanos() as u64).max(1));
 }

@@ -1,0 +1,130 @@
+//! What a measurement stands on: a gateway, its own or somebody's, clients, and the loop beside it.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+
+use super::child::Gateway;
+use super::floor::Floor;
+use super::load::{self, FloorLoad, GatewayLoad};
+use super::{Bench, LOOP, machine};
+use crate::cli::exit::Failure;
+use crate::cli::{args, output};
+use crate::wire::seal::Key;
+
+/// Descriptors of this process that are not clients.
+const DESCRIPTORS_BESIDE: u64 = 64;
+/// The key of a gateway that is started for the measurement.
+const KEY_ID: u32 = 1;
+
+/// All of it. What it has started ends when it is dropped.
+pub(super) struct Rig {
+    /// The gateway with its clients, none at first.
+    pub(super) load: GatewayLoad,
+    /// The loop with its clients, with --floor.
+    pub(super) floor: Option<FloorLoad>,
+    /// Where the gateway takes clients.
+    pub(super) native: SocketAddr,
+    /// Where its metrics are, where that is known.
+    pub(super) admin: Option<SocketAddr>,
+    /// Held for its end.
+    _gateway: Option<Gateway>,
+}
+
+impl Rig {
+    /// Starts or reaches the gateway, starts the loop with its clients, and moves the load to a core of
+    /// its own.
+    pub(super) fn start(bench: &Bench, floor_clients: usize) -> Result<Self, Failure> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let sets = if bench.floor { 2 } else { 1 };
+        machine::raise_descriptor_limit(bench.clients as u64 * sets + DESCRIPTORS_BESIDE)?;
+        let floor = if bench.floor {
+            Some(Floor::start(Command::new(&program).args(["bench", LOOP]))?)
+        } else {
+            None
+        };
+        let (gateway, doors) = match &bench.to {
+            None => {
+                let secret = secret()?;
+                let gateway = Gateway::start(&program, KEY_ID, &secret)?;
+                let key = Key::from_hex(&secret).context("the key")?;
+                let (native, udp) = (gateway.native, gateway.udp);
+                let (admin, pid) = (Some(gateway.admin), Some(gateway.id()));
+                (
+                    Some(gateway),
+                    (native, udp, admin, pid, Some((KEY_ID, key))),
+                )
+            }
+            Some(to) => {
+                let native = args::resolve_now(to)?;
+                let udp = bench.udp.as_ref().map(|udp| args::resolve_now(udp));
+                let udp = udp.transpose()?.unwrap_or(native);
+                let admin = bench.admin.as_ref().map(|admin| args::resolve_now(admin));
+                let key = args::key(bench.key_id, bench.key_file.as_deref())?;
+                (
+                    None,
+                    (native, udp, admin.transpose()?, bench.server_pid, key),
+                )
+            }
+        };
+        let (native, udp, admin, pid, key) = doors;
+        if machine::has_two_cores() {
+            machine::pin(machine::LOAD_CORE)?;
+        } else {
+            output::note("one core for server and load: they get into each other's way");
+        }
+        let floor = match floor {
+            Some(floor) => {
+                let bar = bar(floor_clients, "clients of the loop")?;
+                let floor = FloorLoad::connect(floor, floor_clients, &|n| bar.inc(n));
+                bar.finish_and_clear();
+                Some(floor?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            load: GatewayLoad::new(udp, key, pid)?,
+            floor,
+            native,
+            admin,
+            _gateway: gateway,
+        })
+    }
+
+    /// Connects the clients, each in `groups` groups in which nothing is ever said.
+    pub(super) fn connect(&mut self, clients: usize, groups: usize) -> Result<(), Failure> {
+        let names: Vec<String> = (0..groups).map(|group| format!("quiet-{group}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let hello = |client: usize, out: &mut Vec<u8>| load::hello(client, &names, out);
+        let bar = bar(clients, "clients")?;
+        let native = self.native;
+        let crowd = &mut self.load.crowd;
+        let connected = crowd.connect(clients, native, Some(&hello), &|n| bar.inc(n));
+        bar.finish_and_clear();
+        Ok(connected?)
+    }
+}
+
+/// A bar on standard error, and only on a terminal.
+pub(super) fn bar(count: usize, what: &'static str) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {prefix} {msg}");
+    let style = style.context("the progress bar's template")?;
+    let bar = ProgressBar::new(count as u64).with_style(style);
+    bar.set_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    Ok(bar)
+}
+
+/// 32 random bytes in hex.
+fn secret() -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    OsRng
+        .try_fill_bytes(&mut bytes)
+        .context("the system gave no random bytes")?;
+    Ok(output::hex(&bytes))
+}
