@@ -15,7 +15,7 @@ use crate::clock::monotonic;
 use crate::hub::pump::Pump;
 use crate::hub::session::Session;
 use crate::hub::{Attach, AttachError, Closing, Hub};
-use crate::wire::frame::{self, ClientFrame, FrameError, GatewayFrame, Hello, split};
+use crate::wire::frame::{self, ClientFrame, GatewayFrame, Hello, split};
 use crate::wire::name;
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
@@ -73,26 +73,15 @@ async fn enter(
     let hub = &clients.hub;
     let away = |stream, code, why| Err((stream, Turned::away(hub, code, why)));
     let mut bytes = Vec::new();
-    let read = timeout(
-        clients.handshake_timeout,
-        read_hello(&stream, clients.max_hello, &mut bytes),
-    );
-    let read = tokio::select! {
-        read = read => read,
-        () = clients.leaving.cancelled() => {
-            return away(stream, CloseCode::Draining, "draining");
-        }
+    // In a storm HELLO is there before its connection is accepted, and no timer is needed.
+    let read = match try_read_hello(&stream, clients.max_hello, &mut bytes) {
+        Ok(None) => wait_for_hello(&stream, clients, &mut bytes).await,
+        Ok(Some(used)) => Ok(used),
+        Err(turned) => Err(turned),
     };
     let used = match read {
-        Ok(Ok(used)) => used,
-        Ok(Err(turned)) => return Err((stream, turned)),
-        Err(_) => {
-            return away(
-                stream,
-                CloseCode::HandshakeTimeout,
-                "no whole HELLO in time",
-            );
-        }
+        Ok(used) => used,
+        Err(turned) => return Err((stream, turned)),
     };
     if clients.draining.load(Ordering::Relaxed) {
         return away(stream, CloseCode::Draining, "draining");
@@ -108,32 +97,53 @@ async fn enter(
     }
 }
 
-/// Reads until the first frame is whole, and returns its length. The buffer grows by what has come,
-/// not by what is announced.
-async fn read_hello(stream: &TcpStream, max: usize, bytes: &mut Vec<u8>) -> Result<usize, Turned> {
-    let protocol = |_: FrameError| {
-        Turned::Away(
-            CloseCode::Protocol,
-            RETRY_NEVER,
-            "length of the first frame out of bounds",
-        )
+/// Reads until the first frame is whole, within the handshake's time, and returns its length.
+async fn wait_for_hello(
+    stream: &TcpStream,
+    clients: &Clients,
+    bytes: &mut Vec<u8>,
+) -> Result<usize, Turned> {
+    let read = async {
+        loop {
+            let readable = stream.readable().await;
+            readable.map_err(|error| Turned::Gone(end_of(&error)))?;
+            if let Some(used) = try_read_hello(stream, clients.max_hello, bytes)? {
+                return Ok(used);
+            }
+        }
     };
-    loop {
-        if let Some((_, used)) = split(bytes, max).map_err(protocol)? {
-            return Ok(used);
-        }
-        let readable = stream.readable().await;
-        readable.map_err(|error| Turned::Gone(end_of(&error)))?;
-        match READ.with_borrow_mut(|buffer| {
-            let count = stream.try_read(buffer)?;
-            bytes.extend_from_slice(&buffer[..count]);
-            io::Result::Ok(count)
-        }) {
-            Ok(0) => return Err(Turned::Gone(CloseReason::Eof)),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(Turned::Gone(end_of(&error))),
-        }
+    let away = |code, why| Err(Turned::away(&clients.hub, code, why));
+    tokio::select! {
+        read = timeout(clients.handshake_timeout, read) => read.unwrap_or_else(|_| {
+            away(CloseCode::HandshakeTimeout, "no whole HELLO in time")
+        }),
+        () = clients.leaving.cancelled() => away(CloseCode::Draining, "draining"),
+    }
+}
+
+/// Reads what is there; the length of the first frame once it is whole. The buffer grows by what has
+/// come, not by what is announced.
+fn try_read_hello(
+    stream: &TcpStream,
+    max: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<Option<usize>, Turned> {
+    let read = READ.with_borrow_mut(|buffer| {
+        let count = stream.try_read(buffer)?;
+        bytes.extend_from_slice(&buffer[..count]);
+        io::Result::Ok(count)
+    });
+    match read {
+        Ok(0) => Err(Turned::Gone(CloseReason::Eof)),
+        Ok(_) => match split(bytes, max) {
+            Ok(whole) => Ok(whole.map(|(_, used)| used)),
+            Err(_) => {
+                let why = "length of the first frame out of bounds";
+                Err(Turned::Away(CloseCode::Protocol, RETRY_NEVER, why))
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(Turned::Gone(end_of(&error))),
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -222,20 +222,27 @@ impl Doors {
         let mut backoff = Backoff::default();
         let mut pace = Pace::new(self.accept_rate);
         loop {
-            let turn = async {
-                pace.wait().await;
-                accept(&listener).await
+            // What is there already is accepted without a timer: a storm is a run of these.
+            let waiting = match pace.may_accept() && !stop.is_cancelled() {
+                true => poll_fn(|cx| Poll::Ready(ready(listener.poll_accept(cx)))).await,
+                false => None,
             };
-            // The watchdog asks whether this loop turns; without clients it turns once a second.
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                accepted = turn => Some(accepted),
-                () = sleep(Duration::from_secs(1)) => None,
+            let accepted = match waiting {
+                Some(accepted) => accepted,
+                None => tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    accepted = pace.accept(&listener) => accepted,
+                    // The watchdog asks whether this loop turns; without clients it does so once
+                    // a second.
+                    () = sleep(Duration::from_secs(1)) => {
+                        self.note_beat();
+                        continue;
+                    }
+                },
             };
             self.note_beat();
             match accepted {
-                None => {}
-                Some(Ok((stream, peer))) => {
+                Ok((stream, peer)) => {
                     pace.note();
                     backoff.reset();
                     self.welcome(stream, peer, &refusals);
@@ -243,7 +250,7 @@ impl Doors {
                         tokio::task::yield_now().await;
                     }
                 }
-                Some(Err(error)) => {
+                Err(error) => {
                     let kind = AcceptError::of(&error);
                     metrics.accept_error(kind);
                     if kind.is_shortage() {
@@ -284,8 +291,11 @@ impl Doors {
     }
 }
 
-async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    listener.accept().await
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }
 
 /// A token bucket for new connections: as many at once as may come in a tenth of a second.
@@ -311,10 +321,26 @@ impl Pace {
         }
     }
 
-    /// Waits until one more may be accepted.
-    async fn wait(&self) {
+    /// When one more may be accepted.
+    fn ready_at(&self) -> Instant {
         let earliest = self.full_at + self.interval;
-        tokio::time::sleep_until(earliest.checked_sub(self.burst).unwrap_or(earliest)).await;
+        earliest.checked_sub(self.burst).unwrap_or(earliest)
+    }
+
+    fn may_accept(&self) -> bool {
+        self.interval.is_zero() || self.ready_at() <= Instant::now()
+    }
+
+    async fn wait(&self) {
+        if !self.may_accept() {
+            sleep_until(self.ready_at()).await;
+        }
+    }
+
+    /// The next connection, not before its time.
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        self.wait().await;
+        listener.accept().await
     }
 
     fn note(&mut self) {
