@@ -214,7 +214,10 @@ fn only_the_ledger_spawns() {
 fn no_queue_is_without_a_bound() {
     none(
         "a queue without a bound",
-        uses(&["unbounded", "mpsc::channel()"], |_, _| false),
+        uses(
+            &["unbounded", "mpsc::channel()", "std::sync::mpsc::channel"],
+            |_, _| false,
+        ),
     );
 }
 
