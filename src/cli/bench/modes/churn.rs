@@ -89,19 +89,20 @@ fn visits(
             stream.write_all(&bytes)?;
             visitors.push((start, stream));
         }
-        for (start, mut stream) in visitors.drain(..) {
-            let welcome = greeted(&mut stream);
+        for (start, stream) in &mut visitors {
+            let welcome = greeted(stream);
             missed += u64::from(!welcome);
             if let Some(recorder) = &mut recorder {
-                recorder
-                    .messages
-                    .saturating_record(nanos(start.elapsed()).max(1));
+                let took = nanos(start.elapsed()).max(1);
+                recorder.messages.saturating_record(took);
                 if welcome {
                     stream.write_all(&bye)?;
-                    // The gateway ends its side when it has heard that.
-                    while stream.read(&mut [0; 256]).is_ok_and(|count| count != 0) {}
                 }
             }
+        }
+        // The server ends its side as well; for all of the batch together, not one after the other.
+        for (_, mut stream) in visitors.drain(..) {
+            while stream.read(&mut [0; 256]).is_ok_and(|count| count != 0) {}
         }
     }
     Ok(missed)
