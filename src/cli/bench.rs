@@ -33,7 +33,7 @@ const LOOP: &str = "bare-loop";
 const SIZE: usize = 128;
 const SIZE_ISOLATION: usize = 1024;
 
-/// Measure a gateway: its CPU time, its latency, its memory, beside the least that would do
+/// Measure a gateway's CPU time, latency and memory, beside a bare loop
 ///
 /// Without --to it starts a gateway of its own as a child process on one core, and is the clients and the
 /// sender on another. Latency counts from when a message was due, so that a server that stops is seen in

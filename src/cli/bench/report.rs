@@ -118,7 +118,12 @@ impl Report {
         let counts: Map<String, Value> = self
             .counts
             .iter()
-            .map(|(name, count)| (name.replace([' ', '-'], "_"), (*count).into()))
+            .map(|(name, count)| {
+                (
+                    name.replace(": ", "_").replace([' ', '-'], "_"),
+                    (*count).into(),
+                )
+            })
             .collect();
         json!({
             "title": self.title,
