@@ -121,12 +121,17 @@ async fn what_is_no_frame_ends_the_session() {
 
 const IMPATIENT: &str = "clients = { handshake_timeout = '300ms' }";
 
-/// Sends byte by byte, for longer than a handshake may take, as far as the gateway takes it.
+/// Sends one byte after the other until the gateway says something, which it has to do long before
+/// they are all sent.
 async fn trickle(client: &mut Client, bytes: &[u8]) {
     for byte in bytes {
         client.send_bytes(&[*byte]).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let pause = Duration::from_millis(20);
+        if tokio::time::timeout(pause, client.arrival()).await.is_ok() {
+            return;
+        }
     }
+    panic!("the gateway took {} bytes one by one", bytes.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,10 +152,14 @@ async fn a_frame_has_to_be_whole_in_time_whatever_trickles_in() {
         half_a_frame.closed().await,
     ];
     let mut trickling = Client::connect(gateway.native).await;
-    trickle(&mut trickling, &long[..30]).await;
+    let many_groups = (0..200).map(|number| format!("group-{number}"));
+    let longer = many_groups.fold(Login::user("ada"), Login::group).encode();
+    trickle(&mut trickling, &longer[..longer.len() - 1]).await;
     told.push(trickling.closed().await);
-    let mut trickling = Login::user("ada").enter(gateway.native).await;
-    trickle(&mut trickling, &frame(5, &[200; 40])[..30]).await;
+    // No PING is to be taken for the answer.
+    let quiet = Login::user("ada").heartbeat_s(3_600);
+    let mut trickling = quiet.enter(gateway.native).await;
+    trickle(&mut trickling, &frame(5, &[200; 500])[..500]).await;
     told.push(trickling.closed().await);
     for closed in &told {
         assert_eq!(closed.code, CloseCode::HandshakeTimeout, "{closed:?}");

@@ -232,6 +232,13 @@ impl Client {
         }
     }
 
+    /// Waits until something is there to be read.
+    pub(crate) async fn arrival(&self) {
+        // Peeking, since what is called readable may have been read already.
+        let peeked = self.stream.peek(&mut [0]).await;
+        peeked.expect("the gateway says why before it closes");
+    }
+
     /// The next message, with PINGs answered and all else passed over.
     pub(crate) async fn next_push(&mut self) -> (Scope, String, Vec<u8>) {
         loop {
