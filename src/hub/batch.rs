@@ -99,7 +99,9 @@ pub(super) fn advance(
             return false;
         }
         count -= rest;
-        if let Some(unsent) = inner.unsent.take() {
+        let is_open = inner.closing.is_none();
+        // At the close it was counted among what was not delivered.
+        if let Some(unsent) = inner.unsent.take().filter(|_| is_open) {
             cx.delivered(metrics, &unsent.taken.message);
         }
     }

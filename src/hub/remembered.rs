@@ -9,6 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use hashbrown::{DefaultHashBuilder, HashTable};
+
 use crate::sync::{Mutex, lock};
 use crate::wire::reason::Status;
 use crate::wire::reply::Counts;
@@ -76,6 +78,7 @@ pub enum Known {
 }
 
 struct Entry {
+    id: Id,
     digest: u64,
     /// Seconds on the caller's clock after which it is forgotten.
     expires: u32,
@@ -89,17 +92,18 @@ enum State {
 
 #[derive(Default)]
 struct Shard {
-    entries: HashMap<Id, Entry, Spread>,
+    entries: HashTable<Entry>,
     /// In the order of their time, with the time that stood when they were put here.
     queue: VecDeque<(u32, Id)>,
 }
 
-type Spread = RandomState;
-
 /// The memory for request ids.
 pub struct Remembered {
     shards: Box<[Mutex<Shard>]>,
-    hasher: RandomState,
+    /// For ids: they are authentic, so a fast hash is enough.
+    hasher: DefaultHashBuilder,
+    /// For the bytes of unsigned datagrams.
+    digests: RandomState,
     max: usize,
     len: AtomicUsize,
     /// Ids held under each key; a key may hold half of the memory when there are two keys or more.
@@ -123,10 +127,12 @@ impl Remembered {
             .into_iter()
             .map(|id| (id, AtomicUsize::new(0)))
             .collect();
-        let (hasher, len) = (RandomState::new(), AtomicUsize::new(0));
+        let (hasher, digests) = (DefaultHashBuilder::default(), RandomState::new());
+        let len = AtomicUsize::new(0);
         Self {
             shards,
             hasher,
+            digests,
             max,
             len,
             by_key,
@@ -146,13 +152,15 @@ impl Remembered {
 
     /// A digest of unsigned bytes; of signed ones their MAC serves.
     pub fn digest(&self, bytes: &[u8]) -> u64 {
-        self.hasher.hash_one(bytes)
+        self.digests.hash_one(bytes)
     }
 
     /// What is known of `id`, whose datagram has `digest`.
     pub fn recall(&self, id: &Id, digest: u64) -> Option<Known> {
-        let shard = lock(self.shard(id));
-        shard.entries.get(id).map(|entry| match &entry.state {
+        let hash = self.hash(id);
+        let shard = lock(self.shard(hash));
+        let entry = shard.entries.find(hash, |entry| entry.id == *id)?;
+        Some(match &entry.state {
             _ if entry.digest != digest => Known::OtherBytes,
             State::Ended(ended) => Known::Ended(*ended),
             State::Running(progress) => Known::Running(Arc::clone(progress)),
@@ -191,30 +199,38 @@ impl Remembered {
         }
     }
 
-    fn shard(&self, id: &Id) -> &Mutex<Shard> {
-        let hash = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or(0);
-        &self.shards[hash]
+    fn hash(&self, id: &Id) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    /// By bits from the middle: the tables use those at both ends.
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        let middle = usize::try_from((hash >> 32) & 0xffff_ffff).unwrap_or(0);
+        &self.shards[middle % SHARDS]
     }
 
     fn insert(&self, id: Id, digest: u64, state: State, now: u32) {
         let expires = now + self.lifetime;
-        let mut shard = lock(self.shard(&id));
+        let hash = self.hash(&id);
+        let mut shard = lock(self.shard(hash));
         self.purge(&mut shard, now, PURGE);
         shard.queue.push_back((expires, id));
-        shard.entries.insert(
+        let entry = Entry {
             id,
-            Entry {
-                digest,
-                expires,
-                state,
-            },
-        );
+            digest,
+            expires,
+            state,
+        };
+        shard
+            .entries
+            .insert_unique(hash, entry, |entry| self.hash(&entry.id));
     }
 
     /// Notes the end of a job that was noted as running; remembered for `at_least` more seconds.
     pub fn finish(&self, id: &Id, ended: Ended, now: u32, at_least: u32) {
-        let mut shard = lock(self.shard(id));
-        let Some(entry) = shard.entries.get_mut(id) else {
+        let hash = self.hash(id);
+        let mut shard = lock(self.shard(hash));
+        let Some(entry) = shard.entries.find_mut(hash, |entry| entry.id == *id) else {
             return;
         };
         entry.state = State::Ended(ended);
@@ -233,17 +249,17 @@ impl Remembered {
                 break;
             }
             shard.queue.pop_front();
-            let Some(entry) = shard.entries.get(&id) else {
-                continue;
+            let is_over = |entry: &Entry| {
+                entry.id == id && entry.expires < now && matches!(entry.state, State::Ended(_))
             };
-            if entry.expires < now && matches!(entry.state, State::Ended(_)) {
-                shard.entries.remove(&id);
+            if let Ok(over) = shard.entries.find_entry(self.hash(&id), is_over) {
+                over.remove();
                 self.forget(id.0);
             }
         }
         // After a flood the tables go back, not one by one but when they are nearly empty.
         if shard.entries.capacity() > 1024 && shard.entries.len() < shard.entries.capacity() / 8 {
-            shard.entries.shrink_to_fit();
+            shard.entries.shrink_to_fit(|entry| self.hash(&entry.id));
             shard.queue.shrink_to_fit();
         }
     }

@@ -319,7 +319,8 @@ fn handle(
 
 /// Sends the CLOSE behind what was begun, where the socket takes it, and closes without a reset.
 async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
-    if !matches!(reason, CloseReason::Code(_) | CloseReason::Bye) {
+    // After BYE, too, there is no CLOSE that a reset could destroy: the close itself is the FIN.
+    if !matches!(reason, CloseReason::Code(_)) {
         return;
     }
     let stream = &session.sink().stream();

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod connection;
 mod handshake;
 pub mod listener;
+mod outbox;
 pub mod phase;
 pub mod reserve;
 pub mod socket;

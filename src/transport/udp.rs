@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::outbox::{Outbox, Return};
 use crate::clock::{Clock, monotonic};
 use crate::hub::Hub;
 use crate::hub::intake::{Answer, Handled, Intake, Moment, Pending};
@@ -43,13 +43,6 @@ pub struct UdpDoor {
     beat: AtomicU64,
     born: Instant,
     unsent: Throttle,
-}
-
-/// Where an answer goes, and from which of our addresses.
-#[derive(Clone, Copy)]
-struct Return {
-    to: SocketAddr,
-    from: Option<IpAddr>,
 }
 
 impl UdpDoor {
@@ -98,7 +91,7 @@ impl UdpDoor {
     pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
         let mut buffers = vec![0; BATCH_SIZE * BUFFER_BYTES];
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
-        let mut out = Vec::new();
+        let (mut out, mut outbox) = (Vec::new(), Outbox::default());
         loop {
             let beat = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.beat.store(beat, Ordering::Relaxed);
@@ -111,7 +104,7 @@ impl UdpDoor {
             match received {
                 Ok(count) => {
                     let chunks = buffers.chunks(BUFFER_BYTES).zip(&metas).take(count);
-                    self.handle_batch(chunks, &mut out);
+                    self.handle_batch(chunks, &mut out, &mut outbox);
                     // The budget: one batch, then whoever else is ready.
                     tokio::task::yield_now().await;
                 }
@@ -142,6 +135,7 @@ impl UdpDoor {
         self: &Arc<Self>,
         batch: impl Iterator<Item = (&'a [u8], &'a RecvMeta)>,
         out: &mut Vec<u8>,
+        outbox: &mut Outbox,
     ) {
         let moment = Moment {
             instant: monotonic(),
@@ -167,11 +161,16 @@ impl UdpDoor {
                     .handle(datagram, is_loopback, moment, &mut cx, out)
                 {
                     Handled::Silent(_) | Handled::Quiet => {}
-                    Handled::Answered => self.send(out, back),
+                    Handled::Answered => {
+                        if outbox.push(out, back, self.state.max_gso_segments()) {
+                            outbox.drain(|transmit, answers| self.transmit(transmit, answers));
+                        }
+                    }
                     Handled::Job(pending) => self.start(*pending, back, out),
                 }
             }
         }
+        outbox.drain(|transmit, answers| self.transmit(transmit, answers));
         cx.merge(self.hub.metrics());
     }
 
@@ -224,22 +223,28 @@ impl UdpDoor {
         }
     }
 
-    /// Sends an answer if the socket takes it; a lost one is asked for again by its sender.
+    /// Sends one answer.
     fn send(&self, contents: &[u8], back: Return) {
+        let (destination, src_ip) = (back.to, back.from);
         let transmit = Transmit {
-            destination: back.to,
+            destination,
             ecn: None,
             contents,
             segment_size: None,
-            src_ip: back.from,
+            src_ip,
         };
+        self.transmit(&transmit, 1);
+    }
+
+    /// Sends answers if the socket takes them; a lost one is asked for again by its sender.
+    fn transmit(&self, transmit: &Transmit<'_>, answers: u64) {
         let sent = self.socket.try_io(Interest::WRITABLE, || {
-            self.state.try_send((&self.socket).into(), &transmit)
+            self.state.try_send((&self.socket).into(), transmit)
         });
         if let Err(error) = sent {
-            self.hub.metrics().replies_unsent.inc();
+            self.hub.metrics().replies_unsent.inc_by(answers);
             if let Some(suppressed) = self.unsent.admit(Instant::now()) {
-                warn!(%error, to = %back.to, suppressed, "an answer was not sent");
+                warn!(%error, to = %transmit.destination, suppressed, "an answer was not sent");
             }
         }
     }
