@@ -109,8 +109,8 @@ impl Lane {
         self.last.load(Ordering::Acquire) > place
     }
 
-    /// Appends, under the log's lock: places rise.
-    pub(crate) fn append(&self, index: u16, message: &Arc<Message>) {
+    /// Appends, under the log's lock: places rise. Returns the newest place before.
+    pub(crate) fn append(&self, index: u16, message: &Arc<Message>) -> u64 {
         let mut state = self.lock();
         let entry = Entry {
             seq: message.seq,
@@ -120,7 +120,7 @@ impl Lane {
         };
         state.bytes += message.frame_len(index) as u64;
         state.entries.push_back(entry);
-        self.last.store(message.seq, Ordering::Release);
+        self.last.swap(message.seq, Ordering::AcqRel)
     }
 
     /// Copies up to `max` messages in (`after`, `head`] to `out`; false when there are more.

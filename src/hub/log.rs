@@ -1,14 +1,16 @@
 //! The one order of everything: a message takes its place, goes to its lanes, and only then the
 //! head moves.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::Hub;
-use super::lane::Lane;
 use super::message::{Draft, Message, Totals};
 use super::session::Session;
-use super::walk::Walk;
+use super::walk::{Reached, Walk};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wire::frame::Scope;
@@ -54,7 +56,7 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    const fn key(self) -> (Scope, &'a str) {
+    pub(super) const fn key(self) -> (Scope, &'a str) {
         match self {
             Self::All => (Scope::All, ""),
             Self::User(name) => (Scope::User, name),
@@ -100,20 +102,20 @@ impl Hub {
     /// # Errors
     /// When the sender is too fast: nothing was done.
     pub fn append(&self, push: &Push<'_>, now: Instant) -> Result<Appended, Refused> {
-        let keys: Vec<_> = push.targets.iter().map(|target| target.key()).collect();
-        let draft = Draft::new(&keys, push.payload);
+        let draft = Draft::new(push.targets, push.payload);
         let weight = draft.weight();
         self.make_room(weight)?;
 
         let still = self.log.still();
-        let mut lanes: Vec<(u16, Arc<Lane>)> = Vec::with_capacity(keys.len());
-        for (index, (scope, name)) in (0..).zip(&keys) {
-            let Some(lane) = self.registry.find(*scope, name) else {
+        let mut lanes = SmallVec::<[Reached; 1]>::new();
+        // A target named twice counts once.
+        let mut named = HashSet::new();
+        for (index, target) in (0..).zip(push.targets) {
+            let (scope, name) = target.key();
+            let Some(lane) = self.registry.find(scope, name) else {
                 continue;
             };
-            // A target named twice counts once; under the log's lock a lane's newest place is not
-            // yet this message's.
-            if keys.len() > 1 && lanes.iter().any(|(_, other)| Arc::ptr_eq(other, &lane)) {
+            if push.targets.len() > 1 && !named.insert(Arc::as_ptr(&lane)) {
                 continue;
             }
             let state = lane.lock();
@@ -123,7 +125,11 @@ impl Hub {
             let is_empty = state.members.is_empty();
             drop(state);
             if !is_empty {
-                lanes.push((index, lane));
+                lanes.push(Reached {
+                    lane,
+                    index,
+                    previous: 0,
+                });
             }
         }
         if lanes.is_empty() {
@@ -135,8 +141,8 @@ impl Hub {
         let seq = self.log.head() + 1;
         let totals = Arc::clone(&self.log.totals);
         let message = Arc::new(Message::new(seq, now, draft, exceptions, totals));
-        for (index, lane) in &lanes {
-            lane.append(*index, &message);
+        for reached in &mut lanes {
+            reached.previous = reached.lane.append(reached.index, &message);
         }
         self.log.head.store(seq, Ordering::Release);
         drop(still);

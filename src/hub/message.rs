@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use super::lane::Lane;
+use super::log::Target;
 use crate::wire::frame::{Scope, push_header};
+
+/// Length, type, number, scope and the length of the group's name.
+const PUSH_HEADER_BYTES: usize = 15;
 
 /// A message of the log. It is dropped with the last lane entry (or unsent remainder) that holds
 /// it.
@@ -23,28 +27,28 @@ pub(crate) struct Message {
 
 /// The bytes of a message, encoded before the log's lock is taken.
 pub(crate) struct Draft {
-    /// For each target what goes before the payload; with one target, the payload too: one buffer
-    /// is one plain write.
-    heads: Box<[Box<[u8]>]>,
-    payload: Bytes,
+    /// For each target what goes before the payload; with one target, the payload too: one buffer is
+    /// one plain write.
+    heads: SmallVec<[Box<[u8]>; 1]>,
+    payload: Box<[u8]>,
 }
 
 impl Draft {
     /// Encodes `payload` once, and a header for each of `targets`.
-    pub(crate) fn new(targets: &[(Scope, &str)], payload: &[u8]) -> Self {
-        let head = |&(scope, name): &(Scope, &str), extra: usize| {
+    pub(crate) fn new(targets: &[Target<'_>], payload: &[u8]) -> Self {
+        let head = |target: &Target<'_>, extra: usize| {
+            let (scope, name) = target.key();
             let group = if scope == Scope::Group { name } else { "" };
-            let mut head = Vec::with_capacity(15 + group.len() + extra);
+            let mut head = Vec::with_capacity(PUSH_HEADER_BYTES + group.len() + extra);
             push_header(&mut head, 0, scope, group, payload.len());
             head
         };
         if let [target] = targets {
             let mut whole = head(target, payload.len());
             whole.extend_from_slice(payload);
-            let heads = Box::new([whole.into_boxed_slice()]);
             return Self {
-                heads,
-                payload: Bytes::new(),
+                heads: smallvec![whole.into_boxed_slice()],
+                payload: Box::default(),
             };
         }
         let heads = targets
@@ -53,7 +57,7 @@ impl Draft {
             .collect();
         Self {
             heads,
-            payload: Bytes::copy_from_slice(payload),
+            payload: payload.into(),
         }
     }
 

@@ -15,6 +15,7 @@ use super::batch::{advance, gather, settle, write};
 use super::lane::Taken;
 use super::message::Message;
 use super::session::{Inner, Session, Sink, Unsent};
+use super::walk::Reached;
 use super::{Closing, Hub};
 use crate::metrics::{Metrics, Outcome};
 use crate::wire::reason::CloseReason;
@@ -31,6 +32,8 @@ pub struct Pump {
     /// Made when the first delivery is counted: most callers have none.
     latency: Option<LocalHistogram>,
     pub(super) batch: Vec<Taken>,
+    /// The members that a walk is about to visit.
+    pub(super) members: Vec<Arc<Session>>,
 }
 
 impl Pump {
@@ -41,6 +44,7 @@ impl Pump {
             written: 0,
             latency: None,
             batch: Vec::new(),
+            members: Vec::new(),
         }
     }
 
@@ -93,20 +97,24 @@ impl Hub {
         self.pump_locked(session, &mut session.lock(), By::Other, cx);
     }
 
-    /// As a walk pumps, which brings the message that it is for. Most often that is all there is:
-    /// the session stands right before it and it is the newest, so no lane needs to be asked.
+    /// As a walk pumps, which brings the message that it is for. Most often that is all there is for
+    /// the session, and then nothing has to be gathered.
     pub(super) fn pump_walked<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,
         inner: &mut Inner,
-        (message, index): (&Arc<Message>, u16),
+        (message, reached): (&Arc<Message>, &Reached),
         cx: &mut Pump,
     ) {
-        let is_next = inner.position + 1 == message.seq && message.seq == self.log.head();
-        if !is_next || inner.behind_at.is_some() || !inner.is_idle() || inner.closing.is_some() {
+        if inner.behind_at.is_some()
+            || inner.closing.is_some()
+            || !inner.is_idle()
+            || !self.is_all_there_is(inner, message.seq, reached)
+        {
             self.pump_locked(session, inner, By::Other, cx);
             return;
         }
+        let index = reached.index;
         let [head, payload] = message.frame(index);
         let written = match payload {
             [] => session.sink().try_write(&[IoSlice::new(head)]),
@@ -135,6 +143,22 @@ impl Hub {
                 self.write_failed(session, inner, &error, By::Other);
             }
         }
+    }
+
+    /// Whether the message at `seq`, which was appended to the one lane `reached`, is all that lies
+    /// between the session's position and the head.
+    fn is_all_there_is(&self, inner: &Inner, seq: u64, reached: &Reached) -> bool {
+        if seq != self.log.head() || seq <= inner.position {
+            return false;
+        }
+        inner.position + 1 == seq
+            || inner.handles.iter().all(|handle| {
+                let after = inner.after(handle);
+                match Arc::ptr_eq(&handle.lane, &reached.lane) {
+                    true => reached.previous <= after,
+                    false => !handle.lane.has_after(after),
+                }
+            })
     }
 
     /// What a write that took nothing means for the session.

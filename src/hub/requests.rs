@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Closing;
 use super::access::Grant;
 use super::intake::{Intake, Moment};
@@ -75,7 +77,7 @@ impl Intake {
         {
             return Err(Status::BadRequest);
         }
-        let (mut targets, mut exceptions) = (Vec::new(), Vec::new());
+        let (mut targets, mut exceptions) = (SmallVec::<[_; 4]>::new(), Vec::new());
         for target in push.targets.iter() {
             match target {
                 datagram::Target::All => targets.push(Target::All),

@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::Hub;
 use super::lane::Lane;
 use super::message::Message;
@@ -14,35 +16,42 @@ use crate::wire::reply::Counts;
 /// A message on its way through its lanes. Dropped early, it lets go of what its lanes hold for it.
 pub struct Walk {
     message: Arc<Message>,
-    lanes: Vec<(u16, Arc<Lane>)>,
+    reached: SmallVec<[Reached; 1]>,
     /// The lane that is being walked, and the slot to go on from.
     at: usize,
     slot: u32,
     counts: Counts,
     /// With several lanes, the sessions that were met: each counts once.
     met: HashSet<u64>,
-    members: Vec<Arc<Session>>,
+}
+
+/// A lane that a message was appended to.
+pub(super) struct Reached {
+    pub(super) lane: Arc<Lane>,
+    /// Under which of the message's targets it stands.
+    pub(super) index: u16,
+    /// The newest place in the lane before this message.
+    pub(super) previous: u64,
 }
 
 impl Walk {
-    pub(super) fn new(message: Arc<Message>, lanes: Vec<(u16, Arc<Lane>)>) -> Self {
-        let (met, members) = (HashSet::new(), Vec::new());
+    pub(super) fn new(message: Arc<Message>, reached: SmallVec<[Reached; 1]>) -> Self {
+        let (counts, met) = (Counts::default(), HashSet::new());
         Self {
             message,
-            lanes,
+            reached,
             at: 0,
             slot: 0,
-            counts: Counts::default(),
+            counts,
             met,
-            members,
         }
     }
 
     /// Members of all lanes together, at this moment: how long the walk will be.
     pub fn size(&self) -> usize {
-        self.lanes
+        self.reached
             .iter()
-            .map(|(_, lane)| lane.lock().members.len())
+            .map(|reached| reached.lane.lock().members.len())
             .sum()
     }
 
@@ -53,24 +62,28 @@ impl Walk {
 
     /// Visits up to `max` members; true when all have been visited.
     pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
-        let Some((index, lane)) = self.lanes.get(self.at) else {
+        let Some(reached) = self.reached.get(self.at) else {
             return true;
         };
-        let (index, lane) = (*index, Arc::clone(lane));
-        let mut members = std::mem::take(&mut self.members);
-        let next = lane.lock().members.batch(self.slot, max, &mut members);
+        let mut members = std::mem::take(&mut cx.members);
+        let next = reached
+            .lane
+            .lock()
+            .members
+            .batch(self.slot, max, &mut members);
+        let reached = self.at;
         for session in members.drain(..) {
-            self.visit(hub, (index, &lane), &session, cx);
+            self.visit(hub, reached, &session, cx);
         }
-        self.members = members;
+        cx.members = members;
         match next {
             Some(slot) => self.slot = slot,
             None => {
-                lane.complete(self.message.seq);
+                self.reached[self.at].lane.complete(self.message.seq);
                 (self.at, self.slot) = (self.at + 1, 0);
             }
         }
-        self.at == self.lanes.len()
+        self.at == self.reached.len()
     }
 
     /// Walks to the end at once: for a push to few.
@@ -79,25 +92,22 @@ impl Walk {
         self.counts
     }
 
-    fn visit(
-        &mut self,
-        hub: &Hub,
-        (index, lane): (u16, &Arc<Lane>),
-        session: &Arc<Session>,
-        cx: &mut Pump,
-    ) {
+    fn visit(&mut self, hub: &Hub, at: usize, session: &Arc<Session>, cx: &mut Pump) {
+        let reached = &self.reached[at];
         let seq = self.message.seq;
         let mut inner = session.lock();
-        let is_addressed = inner.handle(lane).is_some_and(|handle| handle.from < seq)
+        let is_addressed = inner
+            .handle(&reached.lane)
+            .is_some_and(|handle| handle.from < seq)
             && !inner.is_excepted(self.message.exceptions(), seq);
         // Addressed or not: that the walk has been everywhere lets the lane drop what came before
         // this message, too.
-        if is_addressed && self.lanes.len() == 1 {
-            hub.pump_walked(session, &mut inner, (&self.message, index), cx);
+        if is_addressed && self.reached.len() == 1 {
+            hub.pump_walked(session, &mut inner, (&self.message, reached), cx);
         } else {
             hub.pump_locked(session, &mut inner, By::Other, cx);
         }
-        if !is_addressed || (self.lanes.len() > 1 && !self.met.insert(session.id())) {
+        if !is_addressed || (self.reached.len() > 1 && !self.met.insert(session.id())) {
             return;
         }
         self.counts.matched += 1;
@@ -119,8 +129,8 @@ impl Drop for Walk {
     fn drop(&mut self) {
         // A walk that was cut off (the process ends, or a bug) must not keep messages alive that
         // nobody will come for.
-        for (_, lane) in self.lanes.get(self.at..).unwrap_or_default() {
-            lane.complete(self.message.seq);
+        for reached in self.reached.get(self.at..).unwrap_or_default() {
+            reached.lane.complete(self.message.seq);
         }
     }
 }
