@@ -1,8 +1,8 @@
 //! The gateway's fan-out beside the floor, a bare write(2) loop, in one run and in rotation.
 //!
-//! Three processes: the gateway and the loop on core 0, the clients of both here, on core 1. What is
-//! compared is the server's CPU time a delivery. `BENCH_CLIENTS` (1000) and `BENCH_ROUNDS` (8) say
-//! how much. See `pushgate bench --help` for more.
+//! Three processes: the gateway and the loop on core 0, the clients of both here, on core 1. What
+//! is compared is the server's CPU time a delivery. `BENCH_CLIENTS` (1000) and `BENCH_ROUNDS` (8)
+//! say how much. See `pushgate bench --help` for more.
 
 use std::io::Write;
 use std::path::Path;
@@ -89,7 +89,8 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{clients} clients, {SIZE} B, {rounds} rounds; server CPU a delivery in us\n{:<26}{:>9}{:>9}{:>9}",
+        "{clients} clients, {SIZE} B, {rounds} rounds; server CPU a delivery in us\n\
+         {:<26}{:>9}{:>9}{:>9}",
         "", "median", "minimum", "spread"
     )?;
     for (name, series) in NAMES.iter().zip(&series) {

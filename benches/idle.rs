@@ -1,5 +1,6 @@
-//! Resident bytes of an idle connection: what a gateway grows by when clients connect, say HELLO with a
-//! device and a user of 16 bytes, and have heard one broadcast. `BENCH_CLIENTS` (5000) says how many.
+//! Resident bytes of an idle connection: what a gateway grows by when clients connect, say HELLO
+//! with a device and a user of 16 bytes, and have heard one broadcast. `BENCH_CLIENTS` (5000) says
+//! how many.
 
 use std::io::Write;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! `pushgate bench`: a load generator, and the loop that it measures the gateway beside.
 //!
-//! Server and load are separate processes on separate cores, so that the server's CPU time is its own.
-//! The parts are public for the benchmarks of this crate and are no interface for others.
+//! Server and load are separate processes on separate cores, so that the server's CPU time is its
+//! own. The parts are public for the benchmarks of this crate and are no interface for others.
 
 pub mod child;
 pub mod crowd;
@@ -35,11 +35,12 @@ const SIZE_ISOLATION: usize = 1024;
 
 /// Measure a gateway's CPU time, latency and memory, beside a bare loop
 ///
-/// Without --to it starts a gateway of its own as a child process on one core, and is the clients and the
-/// sender on another. Latency counts from when a message was due, so that a server that stops is seen in
-/// every message it delays. What arrived is counted exactly. With --floor a bare loop of system calls, a
-/// process of its own too, does the same work in turns with the gateway, and the ratio is printed: by the
-/// medians and by the minima of all rounds, with the spread of each, (highest - lowest) / median.
+/// Without --to it starts a gateway of its own as a child process on one core, and is the clients
+/// and the sender on another. Latency counts from when a message was due, so that a server that
+/// stops is seen in every message it delays. What arrived is counted exactly. With --floor a bare
+/// loop of system calls, a process of its own too, does the same work in turns with the gateway,
+/// and the ratio is printed: by the medians and by the minima of all rounds, with the spread of
+/// each, (highest - lowest) / median.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -54,8 +55,8 @@ pub(super) struct Bench {
     /// What to measure
     #[arg(value_enum, default_value = "broadcast")]
     mode: Mode,
-    /// Clients to connect, 1 to 1000000; with --floor as many again to the loop. On loopback every 28000 of
-    /// them come from a source address of their own
+    /// Clients to connect, 1 to 1000000; with --floor as many again to the loop. On loopback every
+    /// 28000 of them come from a source address of their own
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count(1, 1_000_000))]
     clients: usize,
     /// Bytes of a payload, 12 to 65000 [default: 128; isolation: 1024]
@@ -67,8 +68,8 @@ pub(super) struct Bench {
     /// Messages of a round: broadcasts, bursts, pushes or visits [default: about a second of work]
     #[arg(long, value_name = "N", value_parser = count(1, 100_000_000))]
     messages: Option<usize>,
-    /// Messages that are due a second, whether or not the last ones have arrived [default: the next when
-    /// the last has arrived; isolation: 60000 deliveries a second]
+    /// Messages that are due a second, whether or not the last ones have arrived [default: the next
+    /// when the last has arrived; isolation: 60000 deliveries a second]
     #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
     rate: Option<f64>,
     /// Messages of a burst, 1 to 1000
@@ -114,8 +115,8 @@ pub(super) struct Bench {
 enum Mode {
     /// Broadcasts, one at a time; the loop: one write(2) a client
     Broadcast,
-    /// Broadcasts back to back, and one paced message amid them; the loop: one write(2) a client and
-    /// message, and again with 64 messages joined in one
+    /// Broadcasts back to back, and one paced message amid them; the loop: one write(2) a client
+    /// and message, and again with 64 messages joined in one
     Burst,
     /// Signed pushes to one user each, answered; the loop: recvfrom, write, sendto
     Unicast,

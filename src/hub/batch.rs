@@ -1,4 +1,5 @@
-//! The batch of one pump: gathered from the lanes, written, and the session moved by what was taken.
+//! The batch of one pump: gathered from the lanes, written, and the session moved by what was
+//! taken.
 
 use std::io::{self, IoSlice};
 

@@ -27,8 +27,8 @@ pub(crate) struct Message {
 
 /// The bytes of a message, encoded before the log's lock is taken.
 pub(crate) struct Draft {
-    /// For each target what goes before the payload; with one target, the payload too: one buffer is
-    /// one plain write.
+    /// For each target what goes before the payload; with one target, the payload too: one buffer
+    /// is one plain write.
     heads: SmallVec<[Box<[u8]>; 1]>,
     payload: Box<[u8]>,
 }

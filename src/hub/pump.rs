@@ -97,8 +97,8 @@ impl Hub {
         self.pump_locked(session, &mut session.lock(), By::Other, cx);
     }
 
-    /// As a walk pumps, which brings the message that it is for. Most often that is all there is for
-    /// the session, and then nothing has to be gathered.
+    /// As a walk pumps, which brings the message that it is for. Most often that is all there is
+    /// for the session, and then nothing has to be gathered.
     pub(super) fn pump_walked<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,

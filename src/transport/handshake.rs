@@ -121,8 +121,8 @@ async fn wait_for_hello(
     }
 }
 
-/// Reads what is there; the length of the first frame once it is whole. The buffer grows by what has
-/// come, not by what is announced.
+/// Reads what is there; the length of the first frame once it is whole. The buffer grows by what
+/// has come, not by what is announced.
 fn try_read_hello(
     stream: &TcpStream,
     max: usize,

@@ -10,12 +10,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::connection::{self, Clients, Ending};
+use super::pace::Pace;
 use super::reserve::Reserve;
 use super::tcp;
 use crate::ledger::{Kind, Ledger};
@@ -29,7 +30,7 @@ const LOG_PERIOD: Duration = Duration::from_secs(10);
 /// take descriptors of the reserve that the cap leaves.
 const REFUSALS_MAX: usize = 32;
 /// Connections accepted before the loop yields to others.
-const ACCEPTS_AT_ONCE: u32 = 64;
+pub(super) const ACCEPTS_AT_ONCE: u32 = 64;
 
 /// How many connections there are, and may be.
 pub struct Doors {
@@ -298,65 +299,6 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
     }
 }
 
-/// A token bucket for new connections: as many at once as may come in a tenth of a second.
-struct Pace {
-    interval: Duration,
-    burst: Duration,
-    /// When the bucket would be full.
-    full_at: Instant,
-    accepted: u32,
-}
-
-impl Pace {
-    fn new(rate: u32) -> Self {
-        let interval = Duration::from_secs(1)
-            .checked_div(rate)
-            .unwrap_or(Duration::ZERO);
-        let burst = (interval * (rate / 10)).max(interval);
-        Self {
-            interval,
-            burst,
-            full_at: Instant::now(),
-            accepted: 0,
-        }
-    }
-
-    /// When one more may be accepted.
-    fn ready_at(&self) -> Instant {
-        let earliest = self.full_at + self.interval;
-        earliest.checked_sub(self.burst).unwrap_or(earliest)
-    }
-
-    fn may_accept(&self) -> bool {
-        self.interval.is_zero() || self.ready_at() <= Instant::now()
-    }
-
-    async fn wait(&self) {
-        if !self.may_accept() {
-            sleep_until(self.ready_at()).await;
-        }
-    }
-
-    /// The next connection, not before its time.
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        self.wait().await;
-        listener.accept().await
-    }
-
-    fn note(&mut self) {
-        self.full_at = self.full_at.max(Instant::now()) + self.interval;
-        self.accepted += 1;
-    }
-
-    fn since_yield(&mut self) -> u32 {
-        let accepted = self.accepted;
-        if accepted >= ACCEPTS_AT_ONCE {
-            self.accepted = 0;
-        }
-        accepted
-    }
-}
-
 /// Notes at start how many connections there may be: the configured number, or what the descriptors
 /// leave.
 pub fn max_connections(configured: usize, descriptors: u64) -> usize {
@@ -382,30 +324,6 @@ pub fn max_connections(configured: usize, descriptors: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn accepts_are_paced_after_a_burst() {
-        let (start, mut pace) = (Instant::now(), Pace::new(1000));
-        for _ in 0..1100 {
-            pace.wait().await;
-            pace.note();
-        }
-        let took = start.elapsed();
-        assert!(
-            (Duration::from_millis(980)..Duration::from_millis(1100)).contains(&took),
-            "{took:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_rate_nobody_waits() {
-        let (start, mut pace) = (Instant::now(), Pace::new(0));
-        for _ in 0..10_000 {
-            pace.wait().await;
-            pace.note();
-        }
-        assert_eq!(start.elapsed(), Duration::ZERO);
-    }
 
     #[test]
     fn the_cap_stays_below_the_descriptor_limit() {

@@ -6,6 +6,7 @@ pub mod connection;
 mod handshake;
 pub mod listener;
 mod outbox;
+mod pace;
 pub mod phase;
 pub mod reserve;
 pub mod socket;

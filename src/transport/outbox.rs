@@ -1,5 +1,5 @@
-//! Answers of one batch of datagrams, joined: those of one length to one sender go out in one system
-//! call, which the kernel cuts into datagrams (UDP GSO).
+//! Answers of one batch of datagrams, joined: those of one length to one sender go out in one
+//! system call, which the kernel cuts into datagrams (UDP GSO).
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -64,8 +64,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts `program serve` with one key, and waits until it is ready. `secret` is that key in hex;
-    /// it goes through a pipe and never to a disk.
+    /// Starts `program serve` with one key, and waits until it is ready. `secret` is that key in
+    /// hex; it goes through a pipe and never to a disk.
     ///
     /// # Errors
     /// When it cannot be started, or ends before it is ready: then with the end of its log.
@@ -100,8 +100,8 @@ impl Gateway {
     }
 }
 
-/// Every default but the doors, the pace of accepts (the load comes from one machine at once), and the
-/// key.
+/// Every default but the doors, the pace of accepts (the load comes from one machine at once), and
+/// the key.
 fn configuration(key_id: u32, secret: &str) -> String {
     format!(
         "[[listeners]]\nname = \"native\"\naddress = \"127.0.0.1:0\"\n\
@@ -112,8 +112,8 @@ fn configuration(key_id: u32, secret: &str) -> String {
     )
 }
 
-/// Waits for the line that names the doors, and goes on reading what follows, so that the gateway never
-/// waits for a reader of its log.
+/// Waits for the line that names the doors, and goes on reading what follows, so that the gateway
+/// never waits for a reader of its log.
 fn ready(log: impl Read + Send + 'static) -> anyhow::Result<[SocketAddr; 3]> {
     let mut log = BufReader::new(log);
     let mut last = VecDeque::with_capacity(LAST_LINES);

@@ -1,7 +1,8 @@
-//! Many clients in one thread: non-blocking sockets, one epoll, one buffer, frames counted as they come.
+//! Many clients in one thread: non-blocking sockets, one epoll, one buffer, frames counted as they
+//! come.
 //!
-//! A client here is a few dozen bytes and no task, so that the load on its core keeps up with the server
-//! on the other.
+//! A client here is a few dozen bytes and no task, so that the load on its core keeps up with the
+//! server on the other.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -95,8 +96,8 @@ impl Crowd {
         })
     }
 
-    /// Connects `count` clients more, from 127.0.0.1, 127.0.0.2 and so on where the server is there. With
-    /// `hello`, each says what that writes, and is waited for until it is WELCOME.
+    /// Connects `count` clients more, from 127.0.0.1, 127.0.0.2 and so on where the server is
+    /// there. With `hello`, each says what that writes, and is waited for until it is WELCOME.
     ///
     /// # Errors
     /// When one cannot connect or is turned away.
@@ -187,8 +188,8 @@ impl Crowd {
         self.members[client].pushes
     }
 
-    /// From now on this client, which has not done so before, never reads: what it is sent stays in the
-    /// kernels, and its end is not noticed.
+    /// From now on this client, which has not done so before, never reads: what it is sent stays in
+    /// the kernels, and its end is not noticed.
     ///
     /// # Errors
     /// When epoll does not let go of it.
@@ -200,8 +201,8 @@ impl Crowd {
         }
     }
 
-    /// Waits for something to read, at most `wait`, and takes all that is there in one round. Returns
-    /// how many messages that brought.
+    /// Waits for something to read, at most `wait`, and takes all that is there in one round.
+    /// Returns how many messages that brought.
     ///
     /// # Errors
     /// When epoll fails. The end of a connection is counted and no error.

@@ -1,7 +1,8 @@
 //! The floor: a server that does nothing but the system calls without which nothing is delivered.
 //!
-//! It is a process of its own that takes commands through a pipe, so that its CPU time stands beside the
-//! gateway's, measured in the same way. It has no timers, no log, no names and no bounds.
+//! It is a process of its own that takes commands through a pipe, so that its CPU time stands
+//! beside the gateway's, measured in the same way. It has no timers, no log, no names and no
+//! bounds.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -75,7 +76,8 @@ impl Floor {
         self.server.id()
     }
 
-    /// Lets it accept `count` clients, which connect meanwhile; [`wait`](Self::wait) says when it has.
+    /// Lets it accept `count` clients, which connect meanwhile; [`wait`](Self::wait) says when it
+    /// has.
     ///
     /// # Errors
     /// When the process is gone.
@@ -91,8 +93,8 @@ impl Floor {
         self.command(WRITE, [frame.len(), count, joined], frame)
     }
 
-    /// Lets it answer datagrams until an empty one comes: `u32 client`, filler, the frame, which is the
-    /// last `frame_bytes` of it.
+    /// Lets it answer datagrams until an empty one comes: `u32 client`, filler, the frame, which is
+    /// the last `frame_bytes` of it.
     ///
     /// # Errors
     /// When the process is gone.

@@ -85,7 +85,8 @@ pub fn user(client: usize) -> String {
     format!("user-{client:011}")
 }
 
-/// Appends the HELLO of a client: its user, a device, the groups, a heartbeat that no run is as long as.
+/// Appends the HELLO of a client: its user, a device, the groups, a heartbeat that no run is as
+/// long as.
 pub fn hello(client: usize, groups: &[&str], out: &mut Vec<u8>) {
     let user = user(client);
     let fields = HelloFields {
@@ -127,8 +128,8 @@ impl GatewayLoad {
         })
     }
 
-    /// Broadcasts, one at a time, or by the clock with a rate: then a late one counts from when it was
-    /// due, so that a server that stops is seen in every message that it delays.
+    /// Broadcasts, one at a time, or by the clock with a rate: then a late one counts from when it
+    /// was due, so that a server that stops is seen in every message that it delays.
     ///
     /// # Errors
     /// When the gateway is gone.
@@ -159,7 +160,8 @@ impl GatewayLoad {
         cost
     }
 
-    /// Bursts back to back, the next when everybody has the last one, each with a paced message amid it.
+    /// Bursts back to back, the next when everybody has the last one, each with a paced message
+    /// amid it.
     ///
     /// # Errors
     /// When the gateway is gone.
@@ -275,8 +277,8 @@ impl GatewayLoad {
         put_stamp(&mut self.payload, due_ns, mark);
     }
 
-    /// Reads until `expected` messages have arrived in all and every push is answered, or nothing comes
-    /// any more; returns how many are missing then.
+    /// Reads until `expected` messages have arrived in all and every push is answered, or nothing
+    /// comes any more; returns how many are missing then.
     fn settle(&mut self, expected: u64, recorder: &mut Recorder) -> anyhow::Result<u64> {
         let mut heard = Instant::now();
         loop {
@@ -328,8 +330,8 @@ impl FloorLoad {
         Ok(Self { floor, crowd })
     }
 
-    /// Writes a message to every client, `messages` of them back to back and `joined` a write; then again,
-    /// when everybody has them: `count` times.
+    /// Writes a message to every client, `messages` of them back to back and `joined` a write; then
+    /// again, when everybody has them: `count` times.
     ///
     /// # Errors
     /// When the loop is gone.
@@ -352,8 +354,8 @@ impl FloorLoad {
         })
     }
 
-    /// The loop's processing of datagrams of `bytes`, each with the frame of one client, `window` of them
-    /// without an answer at a time.
+    /// The loop's processing of datagrams of `bytes`, each with the frame of one client, `window`
+    /// of them without an answer at a time.
     ///
     /// # Errors
     /// When the loop is gone.

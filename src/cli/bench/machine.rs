@@ -1,4 +1,5 @@
-//! The machine under the measurement: which core a process runs on, and what the kernel says it used.
+//! The machine under the measurement: which core a process runs on, and what the kernel says it
+//! used.
 
 use std::fs;
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub fn pin(core: usize) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot move to core {core}"))
 }
 
-/// CPU time that a process has used so far, user and system, in the kernel's ticks (10 ms, as a rule).
+/// CPU time that a process has used so far, user and system, in the kernel's ticks (10 ms, as a
+/// rule).
 ///
 /// # Errors
 /// When the process is gone, or of somebody else and hidden.

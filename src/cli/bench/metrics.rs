@@ -43,7 +43,8 @@ impl Counters {
         Self(lines.filter_map(pair).collect())
     }
 
-    /// The labels and growth since `before` of every counter of this name, without those that stayed.
+    /// The labels and growth since `before` of every counter of this name, without those that
+    /// stayed.
     pub(super) fn since(&self, before: &Self, name: &str) -> Vec<(String, i64)> {
         let of = self.0.iter().filter_map(|(full, value)| {
             let label = full.strip_prefix(name)?.strip_prefix('{')?;

@@ -25,8 +25,9 @@ type Kind<'a> = (
     &'a dyn Fn(&mut Rig, &mut Recorder) -> anyhow::Result<Cost>,
 );
 
-/// Rounds of all kinds in rotation, after one of each that does not count. Fills the report's costs, where
-/// there is CPU time to read, and returns what the gateway's clients got and missed, and in what time.
+/// Rounds of all kinds in rotation, after one of each that does not count. Fills the report's
+/// costs, where there is CPU time to read, and returns what the gateway's clients got and missed,
+/// and in what time.
 fn rounds(
     rig: &mut Rig,
     kinds: &[Kind<'_>],

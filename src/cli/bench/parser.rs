@@ -27,8 +27,8 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes what a read brought and calls `frame` for each frame that is whole now, with its body from
-    /// the type on: all of it, or its first 23 bytes.
+    /// Takes what a read brought and calls `frame` for each frame that is whole now, with its body
+    /// from the type on: all of it, or its first 23 bytes.
     ///
     /// # Errors
     /// [`OutOfStep`] for a length of 0 or above 1 MiB.

@@ -17,7 +17,8 @@ use crate::wire::reason::Status;
 use crate::wire::reply::{Counts, decode_reply};
 use crate::wire::seal::Key;
 
-/// How long the first answer may take: a gateway that has only just started says STALE for a second.
+/// How long the first answer may take: a gateway that has only just started says STALE for a
+/// second.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 /// How often it is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(250);

@@ -37,8 +37,8 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// Starts or reaches the gateway, starts the loop with its clients, and moves the load to a core of
-    /// its own.
+    /// Starts or reaches the gateway, starts the loop with its clients, and moves the load to a
+    /// core of its own.
     pub(super) fn start(bench: &Bench, floor_clients: usize) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let sets = if bench.floor { 2 } else { 1 };

@@ -69,7 +69,8 @@ pub(in super::super) fn churn(bench: &Bench) -> Result<(Report, u64), Failure> {
     Ok((report, total.missed))
 }
 
-/// Visits in batches; how many of them got no session. Only a gateway, which has a recorder, hears BYE.
+/// Visits in batches; how many of them got no session. Only a gateway, which has a recorder, hears
+/// BYE.
 fn visits(
     server: SocketAddr,
     count: usize,
