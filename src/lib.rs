@@ -7,7 +7,7 @@
 //!
 //! | layer | modules | what is not there |
 //! |---|---|---|
-//! | 1 | [`wire`]: frames, datagrams, seal, reasons | I/O, a clock, allocation by a declared length |
+//! | 1 | [`wire`]: frames, datagrams, seal, reasons | I/O, a clock, memory by a declared length |
 //! | 2 | [`clock`], [`ledger`], [`metrics`], [`throttle`] | knowledge of clients |
 //! | 3 | [`hub`]: registry, log, sessions, walks, requests | a socket; a wait for a client |
 //! | 4 | [`transport`]: the doors of clients, services, operators | a policy that is no setting |
@@ -41,18 +41,19 @@
 //! 1. Nobody waits for one who may have left: reports go over channels with room for them.
 //! 2. One client, one task; `pushgate_tasks{kind="session"}` equals the connections held.
 //! 3. No task is spawned outside [`ledger`].
-//! 4. All memory a peer can cause is bounded and counted; every wait on a peer has a deadline; every
-//!    loop has a budget after which it yields.
+//! 4. All memory a peer can cause is bounded and counted; every wait on a peer has a deadline;
+//!    every loop has a budget after which it yields.
 //! 5. No byte of a stranger reaches a parser beyond a datagram's header or a HELLO, and nothing
 //!    unauthenticated is answered on UDP.
-//! 6. Every ending and every drop has a cause that is counted; matched = written + waiting + refused.
+//! 6. Every ending and every drop has a cause that is counted; matched = written + waiting +
+//!    refused.
 //! 7. Lock order: session, then log, then lane. A shard of the registry, the memory of request ids
 //!    and the ledger's slabs are leaves: nothing else is locked under them. No guard lives over an
 //!    await.
 //! 8. No system call under the log's lock or a lane's; under a session's only a write that does not
 //!    wait.
-//! 9. A message stays in a lane until a walk that came later than it has met every member and nobody
-//!    who is behind stands before it.
+//! 9. A message stays in a lane until a walk that came later than it has met every member and
+//!    nobody who is behind stands before it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
