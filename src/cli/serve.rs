@@ -10,7 +10,7 @@ use super::check::load;
 use super::exit::{CommandResult, Exit};
 use super::signals::Signals;
 use crate::daemon::settings::Settings;
-use crate::daemon::{Gateway, logging};
+use crate::daemon::{Drained, Gateway, logging};
 
 /// Run the gateway until SIGTERM or SIGINT
 ///
@@ -65,8 +65,10 @@ async fn serve(settings: Settings) -> CommandResult {
     };
     tokio::select! {
         ended = run => {
-            ended?;
-            Ok(Exit::Ok)
+            match ended? {
+                Drained::Full => Ok(Exit::Ok),
+                Drained::CutShort => Ok(Exit::Failed),
+            }
         }
         () = cut_short => {
             tracing::warn!(target: "pushgate", "a second signal: the drain was cut short");

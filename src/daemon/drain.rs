@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::Parts;
 use super::settings::Settings;
+use super::{Drained, Parts};
 use crate::hub::Closing;
 use crate::ledger::Ledger;
 use crate::wire::reason::CloseCode;
@@ -20,7 +20,7 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 const STEP: usize = 128;
 
 /// Turns away what is new, finishes what is accepted, and tells every client when to come back.
-pub(super) async fn drain(parts: &Parts, settings: &Settings) {
+pub(super) async fn drain(parts: &Parts, settings: &Settings) -> Drained {
     let (started, drain) = (Instant::now(), &settings.drain);
     parts.clients.draining.store(true, Ordering::Relaxed);
     parts.intake.drain();
@@ -32,7 +32,9 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) {
     {
         sleep(LOOK).await;
     }
+    let mut drained = Drained::Full;
     if !is_flushed() {
+        drained = Drained::CutShort;
         let (jobs, behind) = (parts.jobs.len(), parts.hub.sessions_behind());
         warn!(target: "pushgate", jobs, behind, "the grace is over");
     }
@@ -60,6 +62,7 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) {
     if timeout(FAREWELL, all_gone).await.is_err() {
         warn!(target: "pushgate", connections = parts.doors.connections(), "cut off");
     }
+    drained
 }
 
 /// Ends every task that is left.

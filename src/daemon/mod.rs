@@ -68,6 +68,15 @@ struct Parts {
     remembered: Arc<Remembered>,
 }
 
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything that was accepted before it was handed to the clients.
+    Full,
+    /// The grace was over before that.
+    CutShort,
+}
+
 /// Where a gateway listens, as bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -156,7 +165,7 @@ impl Gateway {
     ///
     /// # Errors
     /// What keeps a door from being served at all.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<Drained> {
         let drops = KernelDrops::of(self.udp.socket()).context("the datagram socket")?;
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
@@ -192,9 +201,9 @@ impl Gateway {
             }
         }
         self.phase.advance(Phase::Draining);
-        drain::drain(&self.parts, &self.settings).await;
+        let drained = drain::drain(&self.parts, &self.settings).await;
         drain::stop(&self.ledger).await;
-        Ok(())
+        Ok(drained)
     }
 }
 

@@ -152,11 +152,6 @@ impl Intake {
             key: grant.key.clone(),
         };
         let wants_answer = !is_quiet(verified.op(), verified.body());
-        let skew_ms = header.time_ms.abs_diff(moment.unix_ms);
-        metrics
-            .sender_skew
-            .observe(Duration::from_millis(skew_ms).as_secs_f64());
-
         let op = verified.op();
         let answer = wants_answer.then_some(answer);
         let id = (header.key_id, header.request_id);
@@ -187,6 +182,9 @@ impl Intake {
             };
             return answered(answer.as_ref(), moment, &ended, &[], out);
         }
+        metrics
+            .sender_skew
+            .observe(skew_seconds(moment.unix_ms, header.time_ms));
         let mut call = Call {
             id,
             digest,
@@ -287,6 +285,12 @@ impl Intake {
             && header.time_ms <= now + self.options.future_ms
             && header.time_ms >= self.options.remembers_from_ms
     }
+}
+
+/// The gateway's clock minus the sender's.
+fn skew_seconds(ours_ms: u64, theirs_ms: u64) -> f64 {
+    let apart = Duration::from_millis(ours_ms.abs_diff(theirs_ms)).as_secs_f64();
+    if ours_ms < theirs_ms { -apart } else { apart }
 }
 
 fn answered(

@@ -227,6 +227,24 @@ impl State {
         self.behind.len()
     }
 
+    /// What was appended and no walk has come for yet: messages, and bytes of frames.
+    fn unwalked(&self) -> (u64, u64) {
+        let first = self.first_after(self.walked);
+        self.entries.get(first).map_or((0, 0), |entry| {
+            (
+                (self.entries.len() - first) as u64,
+                self.bytes - entry.bytes_before,
+            )
+        })
+    }
+
+    /// Whether half of a client's bound lies here before its members were even visited: a healthy
+    /// client that meets it all at once shall still be inside its bound.
+    pub(crate) fn is_flooded(&self, queue_messages: u64, queue_bytes: u64) -> bool {
+        let (messages, bytes) = self.unwalked();
+        messages * 2 > queue_messages || bytes * 2 > queue_bytes
+    }
+
     /// Whether so many are behind by half a bound that the sender, not the clients, is at fault:
     /// more than a quarter and more than 8.
     pub(crate) fn is_congested(&self) -> bool {

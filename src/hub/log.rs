@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::Hub;
 use super::message::{Draft, Message, Totals};
-use super::session::Session;
 use super::walk::{Reached, Walk};
+use super::{Hub, Options};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wire::frame::Scope;
+
+/// Clients that one push may cost their place at the memory budget.
+const VICTIMS_MAX: usize = 8;
 
 /// The head, and the lock under which it moves and lanes get and lose members.
 pub(super) struct Log {
@@ -102,11 +104,43 @@ impl Hub {
     /// # Errors
     /// When the sender is too fast: nothing was done.
     pub fn append(&self, push: &Push<'_>, now: Instant) -> Result<Appended, Refused> {
-        let draft = Draft::new(push.targets, push.payload);
-        let weight = draft.weight();
-        self.make_room(weight)?;
+        let mut draft = Some(Draft::new(push.targets, push.payload));
+        let weight = draft.as_ref().map_or(0, Draft::weight);
+        for _ in 0..VICTIMS_MAX {
+            let still = self.log.still();
+            let mut reached = self.reach(push)?;
+            if reached.is_empty() {
+                return Ok(Appended::Nobody);
+            }
+            if self.log.totals.bytes() + weight > self.options.memory_budget {
+                drop(still);
+                self.close_furthest_behind()?;
+                continue;
+            }
+            let Some(draft) = draft.take() else { break };
+            let exceptions = push.exceptions.iter().map(|target| target.key());
+            let exceptions = exceptions.filter_map(|(scope, name)| self.registry.find(scope, name));
+            let exceptions: Box<[_]> = exceptions.collect();
+            let seq = self.log.head() + 1;
+            let totals = Arc::clone(&self.log.totals);
+            let message = Arc::new(Message::new(seq, now, draft, exceptions, totals));
+            for reached in &mut reached {
+                reached.previous = reached.lane.append(reached.index, &message);
+            }
+            self.log.head.store(seq, Ordering::Release);
+            drop(still);
+            return Ok(Appended::Walk(Walk::new(message, reached)));
+        }
+        Err(Refused::Budget)
+    }
 
-        let still = self.log.still();
+    /// The lanes of a push that have members, under the log's lock.
+    fn reach(&self, push: &Push<'_>) -> Result<SmallVec<[Reached; 1]>, Refused> {
+        let Options {
+            queue_messages,
+            queue_bytes,
+            ..
+        } = self.options;
         let mut lanes = SmallVec::<[Reached; 1]>::new();
         // A target named twice counts once.
         let mut named = HashSet::new();
@@ -119,7 +153,7 @@ impl Hub {
                 continue;
             }
             let state = lane.lock();
-            if state.is_congested() {
+            if state.is_congested() || state.is_flooded(queue_messages, queue_bytes) {
                 return Err(Refused::Congested);
             }
             let is_empty = state.members.is_empty();
@@ -132,47 +166,30 @@ impl Hub {
                 });
             }
         }
-        if lanes.is_empty() {
-            return Ok(Appended::Nobody);
-        }
-        let exceptions = push.exceptions.iter().map(|target| target.key());
-        let exceptions = exceptions.filter_map(|(scope, name)| self.registry.find(scope, name));
-        let exceptions: Box<[_]> = exceptions.collect();
-        let seq = self.log.head() + 1;
-        let totals = Arc::clone(&self.log.totals);
-        let message = Arc::new(Message::new(seq, now, draft, exceptions, totals));
-        for reached in &mut lanes {
-            reached.previous = reached.lane.append(reached.index, &message);
-        }
-        self.log.head.store(seq, Ordering::Release);
-        drop(still);
-        Ok(Appended::Walk(Walk::new(message, lanes)))
+        Ok(lanes)
     }
 
-    /// Keeps the log inside the memory budget: who is furthest behind goes first.
-    fn make_room(&self, weight: u64) -> Result<(), Refused> {
-        while self.log.totals.bytes() + weight > self.options.memory_budget {
-            let victim = {
-                let all = self.registry.all.lock();
-                all.furthest_behind().and_then(|(slot, id)| {
-                    all.members
-                        .at(slot)
-                        .filter(|session| session.id() == id)
-                        .cloned()
-                })
-            };
-            let Some(victim) = victim else {
-                return Err(Refused::Budget);
-            };
-            let victim: &Session = &victim;
-            if !self.close(
-                victim,
-                self.slow("slow consumer: furthest behind at the budget"),
-            ) {
-                // Somebody else closes it at this moment, and its share is not back yet.
-                return Err(Refused::Budget);
-            }
+    /// Makes room in the memory budget: who is furthest behind goes first. An error where that
+    /// gives nothing back: what fills it then is on its way, and the sender has to wait.
+    fn close_furthest_behind(&self) -> Result<(), Refused> {
+        let victim = {
+            let all = self.registry.all.lock();
+            all.furthest_behind().and_then(|(slot, id)| {
+                all.members
+                    .at(slot)
+                    .filter(|session| session.id() == id)
+                    .cloned()
+            })
+        };
+        let victim = victim.ok_or(Refused::Budget)?;
+        let before = self.log.totals.bytes();
+        self.close(
+            &*victim,
+            self.slow("slow consumer: furthest behind at the budget"),
+        );
+        match self.log.totals.bytes() < before {
+            true => Ok(()),
+            false => Err(Refused::Budget),
         }
-        Ok(())
     }
 }

@@ -93,8 +93,11 @@ enum State {
 #[derive(Default)]
 struct Shard {
     entries: HashTable<Entry>,
-    /// In the order of their time, with the time that stood when they were put here.
+    /// When each is over, in that order.
     queue: VecDeque<(u32, Id)>,
+    /// The same of ended jobs, which are remembered for longer: a queue of their own, so that none
+    /// of the others waits behind them.
+    ended_jobs: VecDeque<(u32, Id)>,
 }
 
 /// The memory for request ids.
@@ -236,25 +239,28 @@ impl Remembered {
         entry.state = State::Ended(ended);
         entry.expires = entry.expires.max(now + at_least);
         let expires = entry.expires;
-        shard.queue.push_back((expires, *id));
+        shard.ended_jobs.push_back((expires, *id));
     }
 
     /// Forgets up to `max` ids of this shard whose time is over. A running one stays.
     fn purge(&self, shard: &mut Shard, now: u32, max: usize) {
-        for _ in 0..max {
-            let Some((due, id)) = shard.queue.front().copied() else {
-                break;
-            };
-            if due >= now {
-                break;
-            }
-            shard.queue.pop_front();
-            let is_over = |entry: &Entry| {
-                entry.id == id && entry.expires < now && matches!(entry.state, State::Ended(_))
-            };
-            if let Ok(over) = shard.entries.find_entry(self.hash(&id), is_over) {
-                over.remove();
-                self.forget(id.0);
+        let Shard {
+            entries,
+            queue,
+            ended_jobs,
+        } = shard;
+        for queue in [queue, ended_jobs] {
+            for _ in 0..max {
+                let Some((_, id)) = queue.pop_front_if(|(due, _)| *due < now) else {
+                    break;
+                };
+                let is_over = |entry: &Entry| {
+                    entry.id == id && entry.expires < now && matches!(entry.state, State::Ended(_))
+                };
+                if let Ok(over) = entries.find_entry(self.hash(&id), is_over) {
+                    over.remove();
+                    self.forget(id.0);
+                }
             }
         }
         // After a flood the tables go back, not one by one but when they are nearly empty.

@@ -95,7 +95,7 @@ pub(super) fn run(stream: TcpStream, permit: ConnectionPermit) -> impl Future<Ou
     async move {
         let clients = permit.clients();
         let mut ending = Ending::new(clients.hub.metrics());
-        let (session, mut partial) = match entering.await {
+        let (session, rest) = match entering.await {
             Ok(entered) => entered,
             Err(reason) => return ending.because(reason),
         };
@@ -103,7 +103,12 @@ pub(super) fn run(stream: TcpStream, permit: ConnectionPermit) -> impl Future<Ou
             hub: &clients.hub,
             session,
         };
-        let reason = serve(clients, &attached.session, &mut partial).await;
+        let mut begun = None;
+        if !rest.is_empty() {
+            take_frames(clients, &attached.session, &mut begun, &rest);
+        }
+        drop(rest);
+        let reason = serve(clients, &attached.session, &mut begun).await;
         ending.because(reason);
         debug!(
             session = attached.session.id(),
@@ -129,7 +134,7 @@ fn next_event(session: &Session<TcpSink>) -> impl Future<Output = io::Result<Eve
         if let Some(reason) = wants.closing {
             return Poll::Ready(Ok(Event::Closing(reason)));
         }
-        let stream = &session.sink().stream();
+        let stream = session.sink().stream();
         if wants.writable
             && let Poll::Ready(ready) = stream.poll_write_ready(cx)
         {
@@ -145,13 +150,13 @@ fn next_event(session: &Session<TcpSink>) -> impl Future<Output = io::Result<Eve
 }
 
 /// A frame that has begun to come in, and until when it must be whole.
-pub(super) struct Partial {
+struct Partial {
     bytes: Vec<u8>,
     deadline: Instant,
 }
 
 /// Most clients never send half a frame.
-pub(super) type Begun = Option<Box<Partial>>;
+type Begun = Option<Box<Partial>>;
 
 /// Reads what the client says and writes what it was behind with, until there is a cause to end.
 async fn serve(
@@ -214,12 +219,7 @@ fn read(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut Begun) {
 }
 
 /// Handles every frame that is whole now, and keeps the rest.
-pub(super) fn take_frames(
-    clients: &Clients,
-    session: &Arc<Session<TcpSink>>,
-    begun: &mut Begun,
-    new: &[u8],
-) {
+fn take_frames(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut Begun, new: &[u8]) {
     let hub = &clients.hub;
     let mut cx = Pump::new(monotonic());
     let before = begun.take();
@@ -323,7 +323,7 @@ async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
     if !matches!(reason, CloseReason::Code(_)) {
         return;
     }
-    let stream = &session.sink().stream();
+    let stream = session.sink().stream();
     let deadline = Instant::now() + FAREWELL;
     let flushed = async {
         let mut cx = Pump::new(monotonic());

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::connection::{Begun, Clients, take_frames};
+use super::connection::Clients;
 use super::tcp::{READ, TcpSink, end_of, turn_away};
 use crate::clock::monotonic;
 use crate::hub::pump::Pump;
@@ -38,8 +38,8 @@ impl Turned {
     }
 }
 
-/// A session, and the frame that its client has begun to send behind HELLO.
-pub(super) type Entered = (Arc<Session<TcpSink>>, Begun);
+/// A session, and what its client sent behind HELLO.
+pub(super) type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
 
 /// Lets a client in, or tells it why not and closes.
 pub(super) async fn come_in(
@@ -47,13 +47,7 @@ pub(super) async fn come_in(
     clients: Arc<Clients>,
 ) -> Result<Entered, CloseReason> {
     match enter(stream, &clients).await {
-        Ok((session, rest)) => {
-            let mut begun = None;
-            if !rest.is_empty() {
-                take_frames(&clients, &session, &mut begun, &rest);
-            }
-            Ok((session, begun))
-        }
+        Ok(entered) => Ok(entered),
         Err((_, Turned::Gone(reason))) => Err(reason),
         Err((stream, Turned::Away(code, retry_after_ms, text))) => {
             let peer = stream.peer_addr().ok();
@@ -66,10 +60,7 @@ pub(super) async fn come_in(
 
 /// Reads HELLO, all of it within the handshake's time, and attaches. Returns what the client sent
 /// behind its HELLO.
-async fn enter(
-    stream: TcpStream,
-    clients: &Clients,
-) -> Result<(Arc<Session<TcpSink>>, Vec<u8>), (TcpStream, Turned)> {
+async fn enter(stream: TcpStream, clients: &Clients) -> Result<Entered, (TcpStream, Turned)> {
     let hub = &clients.hub;
     let away = |stream, code, why| Err((stream, Turned::away(hub, code, why)));
     let mut bytes = Vec::new();

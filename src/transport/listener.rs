@@ -183,24 +183,22 @@ impl Doors {
         let fits = self.refusals.fetch_add(1, Ordering::Relaxed) < REFUSALS_MAX;
         let permit = RefusalPermit(Arc::clone(self));
         let clients = Arc::clone(&self.clients);
-        let refusal = async move {
-            let mut ending = Ending::new(clients.hub.metrics());
-            ending.because(CloseReason::Code(code));
-            if fits {
-                let retry = clients.hub.retry_after_ms();
-                tcp::turn_away(&stream, code, retry, why).await;
-            }
-            drop((stream, ending, permit));
-        };
-        if fits {
-            self.ledger.spawn(Kind::Refusal, refusal);
-        } else {
-            // Too many to be polite to: counted, and closed where it stands.
-            self.clients
+        let retry = clients.hub.retry_after_ms();
+        if !fits {
+            // Too many to wait for each: told, counted, and closed where it stands.
+            tcp::turn_away_at_once(&stream, code, retry, why);
+            clients
                 .hub
                 .metrics()
                 .connection_closed(CloseReason::Code(code));
+            return;
         }
+        self.ledger.spawn(Kind::Refusal, async move {
+            let mut ending = Ending::new(clients.hub.metrics());
+            ending.because(CloseReason::Code(code));
+            tcp::turn_away(&stream, code, retry, why).await;
+            drop((stream, ending, permit));
+        });
     }
 
     /// Accepts on `listener` until `stop`.
@@ -286,7 +284,7 @@ impl Doors {
             let mut ending = Ending::new(metrics);
             ending.because(CloseReason::Code(CloseCode::TooMany));
             let retry = self.clients.hub.retry_after_ms();
-            tcp::say_close(&stream, CloseCode::TooMany, retry, "no descriptors left");
+            tcp::turn_away_at_once(&stream, CloseCode::TooMany, retry, "no descriptors left");
         }
         reserve.refill();
     }

@@ -67,9 +67,18 @@ pub(super) async fn turn_away(stream: &TcpStream, code: CloseCode, retry: u32, t
     }
 }
 
+/// Tells a client so without waiting for it: what it has sent already is read, since a close over
+/// unread bytes is a reset, which could destroy the CLOSE.
+pub(super) fn turn_away_at_once(stream: &TcpStream, code: CloseCode, retry: u32, text: &str) {
+    if say_close(stream, code, retry, text) {
+        socket::shut_down_write(stream);
+        let _ = READ.with_borrow_mut(|buffer| stream.try_read(buffer));
+    }
+}
+
 /// Writes a CLOSE. A fresh socket takes it whole; one that does not has a peer which does not
 /// listen.
-pub(super) fn say_close(stream: &TcpStream, code: CloseCode, retry: u32, text: &str) -> bool {
+fn say_close(stream: &TcpStream, code: CloseCode, retry: u32, text: &str) -> bool {
     let mut frame = Vec::new();
     GatewayFrame::Close {
         code,

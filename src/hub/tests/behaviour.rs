@@ -165,6 +165,60 @@ fn when_a_large_part_is_behind_the_sender_is_told_and_no_client_closed() {
 }
 
 #[test]
+fn what_no_walk_has_reached_stays_within_half_of_a_clients_bound() {
+    let bench = Bench::new(Options {
+        queue_bytes: 100_000,
+        ..options()
+    });
+    let client = bench.attach("ada", "", &[]);
+    let push = Push {
+        targets: &[Target::All],
+        exceptions: &[],
+        payload: &[0; 10_000],
+    };
+    let mut walks = Vec::new();
+    while let Ok(appended) = bench.hub.append(&push, bench.start) {
+        walks.push(appended);
+    }
+    assert_eq!(walks.len(), 5);
+    assert_eq!(
+        bench.hub.append(&push, bench.start).err(),
+        Some(Refused::Congested)
+    );
+    // All of it meets a client that can take nothing at this moment, and is no reason to close it.
+    client.sink().set_room(Some(0));
+    for walk in walks {
+        bench.finish(walk);
+    }
+    assert_eq!(bench.hub.sessions(), 1);
+    client.sink().set_room(None);
+    bench.pump(&client);
+    assert_eq!(client.sink().pushes().len(), 5);
+}
+
+#[test]
+fn a_push_that_is_not_carried_out_costs_no_client_its_place() {
+    let bench = Bench::new(Options {
+        memory_budget: 10_000,
+        queue_messages: 10,
+        ..options()
+    });
+    let slow = bench.attach("slow", "", &[]);
+    slow.sink().set_room(Some(0));
+    bench.push(&[Target::User("slow")], &[0; 9_000]);
+    let to_nobody = Push {
+        targets: &[Target::User("eve")],
+        exceptions: &[],
+        payload: &[0; 9_000],
+    };
+    assert!(matches!(
+        bench.hub.append(&to_nobody, bench.start),
+        Ok(Appended::Nobody)
+    ));
+    assert_eq!(bench.hub.sessions(), 1);
+}
+
+#[test]
 fn over_the_budget_the_client_furthest_behind_goes_first() {
     let bench = Bench::new(Options {
         memory_budget: 10_000,
