@@ -254,3 +254,37 @@ fn of_racing_takeovers_the_newest_stays() {
         assert_eq!((bench.hub.sessions(), bench.hub.lanes()), (1, 2));
     });
 }
+
+#[test]
+fn a_lane_that_was_emptied_takes_no_other_of_its_name_along() {
+    check(|| {
+        let bench = Bench::new();
+        bench.attach("one", &[], 0);
+        let attaching = {
+            let bench = Arc::clone(&bench);
+            thread::spawn(move || bench.attach("one", &[], 0))
+        };
+        // Ends whoever is attached at this moment, and lets the next one in.
+        for session in bench.hub.sessions_of("one") {
+            bench
+                .hub
+                .close(&*session, Closing::silent(CloseReason::Eof));
+        }
+        let attach = Attach {
+            user: "one",
+            device: "b",
+            groups: &[],
+            refused: &[],
+            heartbeat_s: 30,
+        };
+        let third = bench
+            .hub
+            .attach(&attach, Flaky::new(0), &bench.cx())
+            .ok()
+            .expect("room");
+        attaching.join().unwrap();
+        bench.push(&[Target::User("one")], 7);
+        bench.drain(&third);
+        assert_eq!(third.sink().payloads(), [7]);
+    });
+}

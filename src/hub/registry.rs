@@ -63,7 +63,9 @@ impl Registry {
         state.clear();
         drop(state);
         if lane.scope != Scope::All {
-            self.map(lane.scope).remove(&lane.name);
+            // Only this very lane: another may stand under the name by now.
+            let map = self.map(lane.scope);
+            map.remove_if(&lane.name, |_, held| Arc::ptr_eq(held, lane));
         }
     }
 

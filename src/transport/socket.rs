@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tracing::{info, warn};
 
 /// Connections that wait to be accepted. `std` asks for 128; the kernel cuts this to `somaxconn`,
 /// and what comes over it is dropped silently.
@@ -70,6 +71,16 @@ pub fn bind_udp(address: SocketAddr, receive_buffer: usize) -> io::Result<std::n
     )?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(receive_buffer)?;
+    // The kernel doubles what it gives, for its own books.
+    let given = socket.recv_buffer_size()? / 2;
+    if given < receive_buffer {
+        warn!(
+            asked = receive_buffer,
+            given, "udp.receive_buffer: raise net.core.rmem_max"
+        );
+    } else {
+        info!(asked = receive_buffer, given, "udp.receive_buffer");
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
