@@ -55,12 +55,13 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) -> Drained {
         tokio::task::yield_now().await;
     }
     let all_gone = async {
-        while parts.doors.connections() > 0 {
+        while parts.doors.admitted() > 0 {
             sleep(LOOK).await;
         }
     };
     if timeout(FAREWELL, all_gone).await.is_err() {
-        warn!(target: "pushgate", connections = parts.doors.connections(), "cut off");
+        drained = Drained::CutShort;
+        warn!(target: "pushgate", connections = parts.doors.admitted(), "cut off");
     }
     drained
 }

@@ -73,7 +73,7 @@ struct Parts {
 pub enum Drained {
     /// Everything that was accepted before it was handed to the clients.
     Full,
-    /// The grace was over before that.
+    /// The grace was over before that, or clients did not take their CLOSE.
     CutShort,
 }
 

@@ -106,7 +106,7 @@ impl Hub {
         (message, reached): (&Arc<Message>, &Reached),
         cx: &mut Pump,
     ) {
-        if inner.behind_at.is_some()
+        if inner.is_behind()
             || inner.closing.is_some()
             || !inner.is_idle()
             || !self.is_all_there_is(inner, message.seq, reached)
@@ -191,12 +191,13 @@ impl Hub {
         by: By,
         cx: &mut Pump,
     ) -> Pumped {
-        if by == By::Other && inner.behind_at.is_some() {
+        if by == By::Other && inner.is_behind() {
             return Pumped::Blocked;
         }
         for _ in 0..ROUNDS {
             let head = self.log.head();
             if inner.is_idle() && (inner.position >= head || inner.closing.is_some()) {
+                inner.departed = None;
                 self.note_level(session.id(), inner);
                 return Pumped::Level;
             }
@@ -233,20 +234,19 @@ impl Hub {
     /// Lists the session as behind in each of its lanes, at its position, and hands it to its own
     /// task.
     fn note_behind(&self, id: u64, inner: &mut Inner, by: By) {
-        let (old, new) = (inner.behind_at, Some(inner.position));
+        let (old, new) = (inner.behind_at(), Some(inner.position));
         for handle in &inner.handles {
             handle.lane.note_behind(id, handle.slot, old, new);
         }
-        inner.behind_at = new;
+        inner.set_behind(new);
         if by == By::Other {
             inner.wake();
         }
     }
 
     fn note_level(&self, id: u64, inner: &mut Inner) {
-        let Some(old) = inner.behind_at.take() else {
-            return;
-        };
+        let Some(old) = inner.behind_at() else { return };
+        inner.set_behind(None);
         self.note_half_behind(inner, false);
         for handle in &inner.handles {
             handle.lane.note_behind(id, handle.slot, Some(old), None);
@@ -275,7 +275,7 @@ impl Hub {
         inner: &mut Inner,
         now: Instant,
     ) -> bool {
-        if inner.behind_at.is_none() || inner.closing.is_some() {
+        if !inner.is_behind() || inner.closing.is_some() {
             return true;
         }
         let (lag, options) = (inner.lag(), &self.options);

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use super::lane::Lane;
 use super::log::Still;
 use super::pump::{By, Pump};
-use super::session::{CONTROL_MAX, Handle, Inner, Session, Sink};
+use super::session::{CONTROL_MAX, Departed, Handle, Inner, Session, Sink};
 use super::{Closing, Hub};
 use crate::metrics::Outcome;
 use crate::wire::frame::{GatewayFrame, Scope, Welcome};
@@ -249,7 +249,7 @@ impl Hub {
             state.half_behind += 1;
         }
         drop(state);
-        if let Some(position) = inner.behind_at {
+        if let Some(position) = inner.behind_at() {
             lane.note_behind(session.id(), slot, None, Some(position));
         }
         inner.handles.push(Handle {
@@ -303,7 +303,16 @@ impl Hub {
             let still = self.log.still();
             let before = self.ahead(&inner);
             let handle = inner.handles.remove(place);
-            // More may be ahead than before, where this group was an exception.
+            if inner.position < self.log.head() {
+                let (lane, from) = (Arc::clone(&handle.lane), handle.from);
+                let (until, earlier) = (self.log.head(), inner.departed.take());
+                inner.departed = Some(Box::new(Departed {
+                    lane,
+                    from,
+                    until,
+                    earlier,
+                }));
+            }
             let left = before.saturating_sub(self.ahead(&inner));
             self.metrics.deliveries(Outcome::Left, left);
             self.exit(&still, session.id(), &handle, &inner);
@@ -314,7 +323,7 @@ impl Hub {
     fn exit(&self, still: &Still<'_>, id: u64, handle: &Handle, inner: &Inner) {
         handle
             .lane
-            .note_behind(id, handle.slot, inner.behind_at, None);
+            .note_behind(id, handle.slot, inner.behind_at(), None);
         let mut state = handle.lane.lock();
         state
             .members
@@ -333,8 +342,9 @@ impl Hub {
         for handle in std::mem::take(&mut inner.handles) {
             self.exit(&still, id, &handle, inner);
         }
-        inner.behind_at = None;
+        inner.set_behind(None);
         inner.half_behind = false;
+        inner.departed = None;
     }
 
     /// Leaves an answer with the session, to go out with the next pump.

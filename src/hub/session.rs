@@ -10,6 +10,7 @@
 //! ```
 
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -53,13 +54,17 @@ pub(super) struct Inner {
     pub(super) position: u64,
     /// All, the user, the groups; empty once it is detached.
     pub(super) handles: Vec<Handle>,
+    /// Groups that it left while something was ahead of it, which those may be exceptions of. Gone
+    /// when it is level; allocated when used. Bounded by the answers that go with each leave.
+    pub(super) departed: Option<Box<Departed>>,
     /// The rest of the message at `position` that the sink took in part.
     pub(super) unsent: Option<Box<Unsent>>,
     /// Answers, which go between messages.
     pub(super) control: Control,
     /// The place under which the lanes list the session as behind. While it is one of those, only
     /// its own task writes.
-    pub(super) behind_at: Option<u64>,
+    /// One more than it, so that a level session needs no word to say so.
+    behind: Option<NonZeroU64>,
     /// Behind by half of a bound, and counted so in its lanes.
     pub(super) half_behind: bool,
     /// Why it ends. Set once.
@@ -75,6 +80,16 @@ pub(super) struct Handle {
     /// The head at the join: only later messages count.
     pub(super) from: u64,
     pub(super) slot: u32,
+}
+
+/// A membership that has ended.
+pub(super) struct Departed {
+    pub(super) lane: Arc<Lane>,
+    pub(super) from: u64,
+    /// The head at the leave.
+    pub(super) until: u64,
+    /// The one before it: a list, since an idle session shall hold no more than a pointer for it.
+    pub(super) earlier: Option<Box<Self>>,
 }
 
 pub(super) struct Unsent {
@@ -122,6 +137,19 @@ impl Inner {
         self.unsent.is_none() && self.control.rest().is_empty()
     }
 
+    /// The place under which the lanes list it as behind.
+    pub(super) fn behind_at(&self) -> Option<u64> {
+        self.behind.map(|behind| behind.get() - 1)
+    }
+
+    pub(super) const fn is_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    pub(super) fn set_behind(&mut self, place: Option<u64>) {
+        self.behind = place.and_then(|place| NonZeroU64::new(place + 1));
+    }
+
     pub(super) fn is_attached(&self) -> bool {
         !self.handles.is_empty()
     }
@@ -140,9 +168,18 @@ impl Inner {
 
     /// Whether an exception of the message at `seq` is about this session.
     pub(super) fn is_excepted(&self, exceptions: &[Arc<Lane>], seq: u64) -> bool {
-        exceptions
-            .iter()
-            .any(|lane| self.handle(lane).is_some_and(|handle| handle.from < seq))
+        exceptions.iter().any(|lane| {
+            self.handle(lane).is_some_and(|handle| handle.from < seq)
+                || self.departed().any(|departed| {
+                    Arc::ptr_eq(&departed.lane, lane)
+                        && (departed.from + 1..=departed.until).contains(&seq)
+                })
+        })
+    }
+
+    fn departed(&self) -> impl Iterator<Item = &Departed> {
+        let first = self.departed.as_deref();
+        std::iter::successors(first, |departed| departed.earlier.as_deref())
     }
 
     /// How far behind the session is, over its lanes.
@@ -221,9 +258,14 @@ impl<S: ?Sized> Session<S> {
         }
         Wants {
             closing: inner.closing,
-            writable: inner.behind_at.is_some() || (inner.closing.is_some() && !inner.is_idle()),
+            writable: inner.is_behind() || (inner.closing.is_some() && !inner.is_idle()),
             readable: inner.control.rest().len() < CONTROL_FULL,
         }
+    }
+
+    /// Whether the client reads its answers, so that the gateway reads from it.
+    pub fn is_read_from(&self) -> bool {
+        self.lock().control.rest().len() < CONTROL_FULL
     }
 
     /// The slot in the lane of all.

@@ -180,6 +180,12 @@ async fn serve(
                     tokio::task::yield_now().await;
                 }
             }
+            Ok(Event::Late) if !session.is_read_from() => {
+                // The rest may be here long since: it is the gateway that does not read.
+                if let Some(partial) = begun {
+                    partial.deadline = Instant::now() + clients.handshake_timeout;
+                }
+            }
             Ok(Event::Late) => {
                 let why = "a frame was begun and not ended in time";
                 let retry = clients.hub.retry_after_ms();

@@ -114,6 +114,11 @@ impl Doors {
         self.connections.load(Ordering::Relaxed) + self.refusals.load(Ordering::Relaxed)
     }
 
+    /// Clients that were let in and are still there.
+    pub fn admitted(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// How long ago an accept loop was last seen to turn.
     pub fn idle_for(&self) -> Duration {
         let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));

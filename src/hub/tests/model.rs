@@ -107,8 +107,6 @@ struct Expected {
     matched: Vec<ModelTarget>,
     /// The groups by which it is excepted; user exceptions never make it here.
     excepted: BTreeSet<u8>,
-    /// It left the group of an exception while the message waited: either is right.
-    optional: bool,
 }
 
 struct Client {
@@ -177,7 +175,6 @@ impl Client {
             id,
             matched,
             excepted,
-            optional: false,
         });
     }
 
@@ -191,9 +188,6 @@ impl Client {
             expected
                 .matched
                 .retain(|target| *target != ModelTarget::Group(group));
-            if expected.excepted.remove(&group) && expected.excepted.is_empty() {
-                expected.optional = true;
-            }
         }
         self.expected
             .retain(|expected| !expected.matched.is_empty());
@@ -207,7 +201,7 @@ impl Client {
             let found = expected
                 .by_ref()
                 .find(|expected| {
-                    let may_be_missing = expected.optional || !expected.excepted.is_empty();
+                    let may_be_missing = !expected.excepted.is_empty();
                     assert!(
                         expected.id == id || may_be_missing,
                         "{} is missing",
@@ -226,7 +220,7 @@ impl Client {
         }
         if whole {
             let rest: Vec<_> = expected
-                .filter(|expected| expected.excepted.is_empty() && !expected.optional)
+                .filter(|expected| expected.excepted.is_empty())
                 .map(|expected| expected.id)
                 .collect();
             assert!(rest.is_empty(), "{rest:?} never came");
