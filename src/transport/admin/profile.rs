@@ -3,12 +3,14 @@
 //! One at a time, since the timer and its signal belong to the whole process. Who closes the
 //! connection ends the profile.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use nix::sys::signal::{Signal, raise};
 use pprof::protos::Message;
 use pprof::{ProfilerGuard, ProfilerGuardBuilder, Report};
 use serde::Deserialize;
@@ -27,6 +29,7 @@ static PROFILER: Semaphore = Semaphore::const_new(1);
 
 /// What may be asked for.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Params {
     seconds: Option<u64>,
 }
@@ -103,7 +106,13 @@ async fn sampled(
     build: fn(&Report) -> Result<Vec<u8>, String>,
 ) -> Result<Vec<u8>, Refusal> {
     let seconds = seconds(asked).ok_or(Refusal::Seconds)?;
-    let running = start()?;
+    let place = PROFILER.try_acquire().map_err(|_| Refusal::Occupied)?;
+    let started = state
+        .ledger
+        .spawn_blocking(Kind::Admin, || start(place))
+        .await;
+    let running = started.unwrap_or_else(|error| Err(error.to_string()));
+    let running = running.map_err(Refusal::Failed)?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let work = move || {
         let report = running
@@ -125,23 +134,34 @@ fn seconds(asked: Asked) -> Option<u64> {
     (1..=SECONDS_MAX).contains(&seconds).then_some(seconds)
 }
 
-fn start() -> Result<Running, Refusal> {
-    let place = PROFILER.try_acquire().map_err(|_| Refusal::Occupied)?;
+fn start(place: SemaphorePermit<'static>) -> Result<Running, String> {
+    static TABLES: Once = Once::new();
+    TABLES.call_once(read_unwind_tables);
     let sampler = ProfilerGuardBuilder::default()
         .frequency(FREQUENCY_HZ)
         .build();
-    let sampler = sampler.map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(Running {
-        sampler,
+        sampler: sampler.map_err(|error| error.to_string())?,
         _place: place,
     })
+}
+
+/// The unwinder reads its tables, and allocates for them, in the first sample's handler, which may
+/// have interrupted the allocator. So the first sample is one of this thread, here, where it has
+/// not; the timer of a second of CPU time does not come before it (tikv/pprof-rs#281).
+fn read_unwind_tables() {
+    if let Ok(sampler) = ProfilerGuardBuilder::default().frequency(1).build() {
+        // What fails here is tried again by the first sample of the profile.
+        let _ = raise(Signal::SIGPROF);
+        drop(sampler);
+    }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
             Self::Seconds => {
-                let text = format!("seconds is a number from 1 to {SECONDS_MAX}\n");
+                let text = format!("?seconds=N, from 1 to {SECONDS_MAX}, is all there is\n");
                 plain(StatusCode::BAD_REQUEST, text)
             }
             Self::Occupied => {
