@@ -63,7 +63,8 @@ pub(super) fn key(id: Option<u32>, path: Option<&Path>) -> Result<Option<(u32, K
     Ok(Some((id, read_key(path).map_err(Failure::configuration)?)))
 }
 
-fn read_key(path: &Path) -> anyhow::Result<Key> {
+/// The key in a file of hexadecimal digits.
+pub(super) fn read_key(path: &Path) -> anyhow::Result<Key> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the key file {}", path.display()))?;
     Key::from_hex(text.trim()).with_context(|| format!("the key in {} is not one", path.display()))

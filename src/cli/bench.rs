@@ -13,10 +13,12 @@ pub mod pusher;
 pub mod recorder;
 pub mod rounds;
 
+mod aside;
 mod metrics;
 mod modes;
 mod report;
 mod rig;
+mod visits;
 
 use std::path::PathBuf;
 
@@ -29,6 +31,10 @@ use super::exit::{CommandResult, Exit};
 
 /// The mode with which this program is the loop.
 const LOOP: &str = "bare-loop";
+/// The mode with which it is load beside another.
+const ASIDE: &str = "aside";
+/// The mode with which it becomes the gateway under test.
+const GATEWAY: &str = "bare-gateway";
 /// Bytes of a payload, where none are given: a short notification, and a longer one for isolation.
 const SIZE: usize = 128;
 const SIZE_ISOLATION: usize = 1024;
@@ -47,6 +53,8 @@ Examples:
   pushgate bench broadcast --floor
   pushgate bench burst --clients 5000 --floor --json
   pushgate bench broadcast --clients 5000 --rate 10
+  pushgate bench broadcast --clients 15000 --floor --groups 16
+  pushgate bench amid --clients 15000
   pushgate bench isolation --clients 2000 --stalled 5
   pushgate bench unicast --to 127.0.0.1:7400 --key-id 7 --key-file keys/7 --server-pid 4711
 
@@ -55,8 +63,8 @@ pub(super) struct Bench {
     /// What to measure
     #[arg(value_enum, default_value = "broadcast")]
     mode: Mode,
-    /// Clients to connect, 1 to 1000000; with --floor as many again to the loop. On loopback every
-    /// 28000 of them come from a source address of their own
+    /// Clients to connect, 1 to 1000000; with --floor as many again to the loop, from a process of
+    /// their own. On loopback every 28000 of them come from a source address of their own
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count(1, 1_000_000))]
     clients: usize,
     /// Bytes of a payload, 12 to 65000 [default: 128; isolation: 1024]
@@ -68,8 +76,9 @@ pub(super) struct Bench {
     /// Messages of a round: broadcasts, bursts, pushes or visits [default: about a second of work]
     #[arg(long, value_name = "N", value_parser = count(1, 100_000_000))]
     messages: Option<usize>,
-    /// Messages that are due a second, whether or not the last ones have arrived [default: the next
-    /// when the last has arrived; isolation: 60000 deliveries a second]
+    /// Messages that are due a second, whether or not the last ones have arrived; in burst, bursts
+    /// of those that come with pauses [default: the next
+    /// when the last has arrived; isolation: 60000 deliveries a second; amid: 200]
     #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
     rate: Option<f64>,
     /// Messages of a burst, 1 to 1000
@@ -78,19 +87,29 @@ pub(super) struct Bench {
     /// Pushes without an answer, or visits, at a time, 1 to 4096
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = count(1, 4096))]
     window: usize,
-    /// Put every client into so many groups in which nothing is said, 0 to 64
+    /// Put every client into so many groups in which nothing is said, 0 to 64; broadcast measures a
+    /// second gateway beside it, whose clients are in none
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = count(0, 64))]
     groups: usize,
+    /// Broadcasts that are due a second, in amid [default: the next after everybody has the last
+    /// one and a pause]
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
+    broadcast_rate: Option<f64>,
+    /// How much of the time is pause between broadcasts, in amid, 0 to 99; 0: back to back
+    #[arg(long, value_name = "PERCENT", default_value_t = 30.0, value_parser = percent)]
+    #[arg(conflicts_with = "broadcast_rate")]
+    pause: f64,
     /// How many of a hundred clients never read, in isolation
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = positive)]
     stalled: f64,
-    /// A running gateway's address for clients, HOST:PORT [default: start one]
+    /// A running gateway's address for clients, HOST:PORT [default: start one]. Its own clients get
+    /// the messages of the measurement too
     #[arg(long, value_name = "ADDRESS")]
     to: Option<String>,
     /// Its UDP address [default: that of --to]
     #[arg(long, value_name = "ADDRESS", requires = "to")]
     udp: Option<String>,
-    /// Its admin address, for its own counters in isolation
+    /// Its admin address, for its own counters in isolation and burst
     #[arg(long, value_name = "ADDRESS", requires = "to")]
     admin: Option<String>,
     /// Its process id on this machine, for its CPU time and memory
@@ -126,13 +145,19 @@ enum Mode {
     Idle,
     /// Broadcasts while some clients never read, beside the same without those
     Isolation,
+    /// Pushes to one user by the clock, quiet and while broadcasts go to all clients
+    Amid,
     #[value(hide = true)]
     BareLoop,
+    #[value(hide = true)]
+    Aside,
+    #[value(hide = true)]
+    BareGateway,
 }
 
 impl Bench {
     pub(super) fn run(mut self) -> CommandResult {
-        self.floor &= !matches!(self.mode, Mode::Idle | Mode::Isolation);
+        self.floor &= !matches!(self.mode, Mode::Idle | Mode::Isolation | Mode::Amid);
         let (report, missed) = match self.mode {
             Mode::Broadcast => modes::broadcast(&self)?,
             Mode::Burst => modes::burst(&self)?,
@@ -140,6 +165,12 @@ impl Bench {
             Mode::Churn => modes::churn(&self)?,
             Mode::Idle => modes::idle(&self)?,
             Mode::Isolation => modes::isolation(&self)?,
+            Mode::Amid => modes::amid(&self)?,
+            Mode::Aside => {
+                aside::serve().context("the load beside another")?;
+                return Ok(Exit::Ok);
+            }
+            Mode::BareGateway => return Err(child::become_gateway().into()),
             Mode::BareLoop => {
                 floor::serve().context("the bare loop")?;
                 return Ok(Exit::Ok);
@@ -155,6 +186,16 @@ impl Bench {
             _ => SIZE,
         };
         self.size.unwrap_or(default)
+    }
+
+    /// Whether the same is measured at a gateway whose clients are in no group.
+    fn has_second_gateway(&self) -> bool {
+        self.mode == Mode::Broadcast && self.groups != 0 && self.to.is_none()
+    }
+
+    /// Whether one client is measured in a process of its own.
+    fn has_client_apart(&self) -> bool {
+        self.mode == Mode::Amid
     }
 
     /// How many messages a round has.
@@ -182,6 +223,15 @@ fn count(min: usize, max: usize) -> impl clap::builder::TypedValueParser<Value =
     clap::value_parser!(u64)
         .range(min as u64..=max as u64)
         .try_map(usize::try_from)
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=99.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("not 0 to 99".to_owned())
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

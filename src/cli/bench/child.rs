@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -23,11 +24,16 @@ impl Server {
     /// # Errors
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let child = if machine::has_two_cores() {
-            machine::on_core(machine::SERVER_CORE, || command.spawn())?
+        if machine::has_two_cores() {
+            machine::on_core(machine::SERVER_CORE, || Self::start_anywhere(command))?
         } else {
-            command.spawn()
-        };
+            Self::start_anywhere(command)
+        }
+    }
+
+    /// Starts the command on the cores of this thread.
+    pub(super) fn start_anywhere(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command.spawn();
         Ok(Self(child.with_context(|| {
             format!("cannot start {}", command.get_program().display())
         })?))
@@ -64,7 +70,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts `program serve` with one key, and waits until it is ready. `secret` is that key in
+    /// Starts `program`, which is this one, as a gateway with one key that ends with its parent
+    /// ([`become_gateway`]), and waits until it is ready. `secret` is that key in
     /// hex; it goes through a pipe and never to a disk.
     ///
     /// # Errors
@@ -72,7 +79,7 @@ impl Gateway {
     pub fn start(program: &Path, key_id: u32, secret: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command
-            .args(["serve", "--config", "/dev/stdin"])
+            .args(["bench", super::GATEWAY])
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -98,6 +105,25 @@ impl Gateway {
     pub fn id(&self) -> u32 {
         self.server.id()
     }
+}
+
+/// Turns this process into a gateway that reads its configuration from standard input, and that the
+/// kernel ends with its parent: also with one that is killed.
+///
+/// # Errors
+/// Always one: otherwise it does not come back.
+pub(super) fn become_gateway() -> anyhow::Error {
+    if let Err(error) = machine::end_with_parent() {
+        return error;
+    }
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error.into(),
+    };
+    let error = Command::new(program)
+        .args(["serve", "--config", "/dev/stdin"])
+        .exec();
+    anyhow::Error::new(error).context("cannot become a gateway")
 }
 
 /// Every default but the doors, the pace of accepts (the load comes from one machine at once), and

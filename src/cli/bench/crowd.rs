@@ -67,6 +67,10 @@ pub struct Crowd {
     buffer: Box<[u8]>,
     events: Vec<epoll::Event>,
     stalled: usize,
+    network: u8,
+    /// How long the last [`poll`](Self::poll) took from what it had waited for to its end: so late
+    /// is whatever comes next.
+    pub pass: Duration,
     /// What they have seen.
     pub tally: Tally,
     /// Why the first lost connection was lost.
@@ -91,9 +95,17 @@ impl Crowd {
             buffer: vec![0; READ_BYTES].into(),
             events: Vec::with_capacity(EVENTS_MAX),
             stalled: 0,
+            network: 0,
+            pass: Duration::ZERO,
             tally: Tally::default(),
             why_lost: None,
         })
+    }
+
+    /// From now on clients connect from 127.0.`network`.1 and so on, where the server is there; 0
+    /// at first.
+    pub fn come_from(&mut self, network: u8) {
+        self.network = network;
     }
 
     /// Connects `count` clients more, from 127.0.0.1, 127.0.0.2 and so on where the server is
@@ -111,7 +123,7 @@ impl Crowd {
         let mut bytes = Vec::new();
         for _ in 0..count {
             let client = self.members.len();
-            let stream = connect(server, client)
+            let stream = connect(server, self.network, client)
                 .with_context(|| format!("client {} cannot connect", client + 1))?;
             if let Some(hello) = hello {
                 bytes.clear();
@@ -218,6 +230,7 @@ impl Crowd {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(anyhow::Error::new(error).context("epoll")),
         }
+        let awake = Instant::now();
         for event in events.drain(..) {
             let data = event.data;
             if data.u64() != FOREIGN {
@@ -225,6 +238,7 @@ impl Crowd {
             }
         }
         self.events = events;
+        self.pass = awake.elapsed();
         Ok(self.tally.pushes - before)
     }
 
@@ -282,7 +296,7 @@ impl Crowd {
 }
 
 /// From a source address that still has ports, where the server is on loopback.
-pub(super) fn connect(server: SocketAddr, client: usize) -> io::Result<TcpStream> {
+pub(super) fn connect(server: SocketAddr, network: u8, client: usize) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(server),
         Type::STREAM,
@@ -290,7 +304,7 @@ pub(super) fn connect(server: SocketAddr, client: usize) -> io::Result<TcpStream
     )?;
     if server.is_ipv4() && server.ip().is_loopback() {
         let host = u8::try_from(1 + client / PER_ADDRESS).unwrap_or(u8::MAX);
-        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, network, host), 0));
         socket.bind(&source.into())?;
     }
     socket.connect(&server.into())?;

@@ -1,18 +1,23 @@
 //! The load on a gateway and on the loop beside it: one thing at a time, with the server's CPU time
 //! before and after.
 
+mod paced;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::crowd::{Crowd, SILENCE_MAX, put_stamp};
 use super::floor::Floor;
 use super::machine;
 use super::parser::STAMP_BYTES;
 use super::pusher::Pusher;
-use super::recorder::{PACED, Recorder, nanos};
+use super::recorder::{PACED, PACED_ALONE, Recorder, nanos};
 use crate::wire::datagram::Target;
 use crate::wire::frame::{self, HelloFields, Scope, encode_hello, push_header};
 use crate::wire::seal::Key;
+pub use paced::{Amid, PACED_EACH};
 
 /// The shortest payload of a measurement: it says when it was due.
 pub const PAYLOAD_BYTES_MIN: usize = STAMP_BYTES;
@@ -21,7 +26,7 @@ const PACED_AFTER: Duration = Duration::from_millis(1);
 /// When a socket that had no room for a datagram is tried again.
 const ROOM_AFTER: Duration = Duration::from_micros(100);
 /// What one round cost and brought.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Cost {
     /// The server's CPU time.
     pub cpu: Duration,
@@ -34,6 +39,13 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Adds another round's, without what that missed.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.cpu += other.cpu;
+        self.deliveries += other.deliveries;
+        self.elapsed += other.elapsed;
+    }
+
     /// Microseconds of server CPU a delivery.
     pub fn each_us(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.deliveries as f64
@@ -41,11 +53,11 @@ impl Cost {
 }
 
 /// What to send.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Shape {
     /// Bytes of a payload, at least [`PAYLOAD_BYTES_MIN`].
     pub size: usize,
-    /// Messages of a burst.
+    /// Messages of a burst, 0 or more.
     pub burst: usize,
     /// Broadcasts that are due a second; `None`: the next when everybody has the last one.
     pub rate: Option<f64>,
@@ -161,7 +173,7 @@ impl GatewayLoad {
     }
 
     /// Bursts back to back, the next when everybody has the last one, each with a paced message
-    /// amid it.
+    /// amid it; with bursts of 0, that message alone.
     ///
     /// # Errors
     /// When the gateway is gone.
@@ -172,6 +184,10 @@ impl GatewayLoad {
         recorder: &mut Recorder,
     ) -> anyhow::Result<Cost> {
         recorder.begin(0);
+        let mark = match shape.burst {
+            0 => PACED_ALONE,
+            _ => PACED,
+        };
         self.measured(|load| {
             let mut expected = load.crowd.tally.pushes;
             let mut missed = 0;
@@ -182,7 +198,7 @@ impl GatewayLoad {
                 }
                 let due = start + PACED_AFTER;
                 load.until(due, recorder)?;
-                load.broadcast(due, PACED, shape.size, recorder)?;
+                load.broadcast(due, mark, shape.size, recorder)?;
                 expected += (load.crowd.readers() * (shape.burst + 1)) as u64;
                 missed += load.settle(expected - missed, recorder)?;
             }
@@ -253,6 +269,7 @@ impl GatewayLoad {
         let (epoch, open) = (self.epoch, self.pusher.unanswered());
         let mut arrived = |arrival| recorder.arrived(epoch, &arrival);
         let new = self.crowd.poll(wait, &mut arrived)?;
+        recorder.passed(self.crowd.pass);
         self.pusher.poll(&mut |took| recorder.answered(took))?;
         Ok(new != 0 || self.pusher.unanswered() != open)
     }
@@ -305,7 +322,9 @@ impl GatewayLoad {
         let missed = work(self)?;
         let after = cpu(self)?;
         Ok(Cost {
-            cpu: after.unwrap_or_default() - before.unwrap_or_default(),
+            cpu: after
+                .unwrap_or_default()
+                .saturating_sub(before.unwrap_or_default()),
             deliveries: self.crowd.tally.pushes - pushes,
             missed,
             elapsed: start.elapsed(),
@@ -324,6 +343,7 @@ impl FloorLoad {
         progress: &dyn Fn(u64),
     ) -> anyhow::Result<Self> {
         let mut crowd = Crowd::new()?;
+        crowd.come_from(machine::LOOP_NETWORK);
         floor.accept(clients)?;
         crowd.connect(clients, floor.native, None, progress)?;
         floor.wait()?;
@@ -414,7 +434,7 @@ impl FloorLoad {
         let pushes = self.crowd.tally.pushes;
         work(self)?;
         Ok(Cost {
-            cpu: machine::cpu_time(pid)? - before,
+            cpu: machine::cpu_time(pid)?.saturating_sub(before),
             deliveries: self.crowd.tally.pushes - pushes,
             missed: 0,
             elapsed: start.elapsed(),

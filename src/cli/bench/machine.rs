@@ -5,13 +5,21 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The core of the server under test, and the core of the load.
 pub const SERVER_CORE: usize = 0;
 /// Where the load runs, away from the server.
 pub const LOAD_CORE: usize = 1;
+
+/// The third byte of the loopback addresses from which the clients of the loop, those of a second
+/// gateway, and one client apart connect: an address gives its ports to one socket each.
+pub const LOOP_NETWORK: u8 = 1;
+/// See [`LOOP_NETWORK`].
+pub const SECOND_NETWORK: u8 = 2;
+/// See [`LOOP_NETWORK`].
+pub const APART_NETWORK: u8 = 3;
 
 /// Whether this process may use both cores, so that server and load need not share one.
 pub fn has_two_cores() -> bool {
@@ -35,8 +43,11 @@ pub fn pin(core: usize) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot move to core {core}"))
 }
 
-/// CPU time that a process has used so far, user and system, in the kernel's ticks (10 ms, as a
-/// rule).
+/// CPU time that a process has used so far, user and system.
+///
+/// In nanoseconds, as the scheduler counts its threads. Of a thread that has ended only the
+/// kernel's ticks know, rounded down to 10 ms as a rule: so the higher of both is exact while no
+/// thread ends, and never more than two ticks behind.
 ///
 /// # Errors
 /// When the process is gone, or of somebody else and hidden.
@@ -45,7 +56,37 @@ pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let ticks = ticks(&text).with_context(|| format!("{path} is not as proc(5) says"))?;
     let nanos = ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second();
+    let nanos = nanos.max(scheduled(pid).unwrap_or_default());
     Ok(Duration::from_nanos(nanos))
+}
+
+/// Where [`cpu_time`] has it from: `schedstat`, or `stat` where the kernel keeps no such
+/// statistics.
+pub fn cpu_time_source(pid: u32) -> &'static str {
+    match scheduled(pid) {
+        Some(_) => "schedstat",
+        None => "stat",
+    }
+}
+
+/// Nanoseconds that the threads which the process has now were running.
+fn scheduled(pid: u32) -> Option<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let mut sum = None;
+    for thread in threads.flatten() {
+        // It may have ended since the directory was read.
+        let text = fs::read_to_string(thread.path().join("schedstat"));
+        if let Some(nanos) = text.ok().as_deref().and_then(running) {
+            sum = Some(sum.unwrap_or_default() + nanos);
+        }
+    }
+    sum
+}
+
+/// The first field of a `schedstat` line; a kernel without such statistics has only zeros.
+fn running(schedstat: &str) -> Option<u64> {
+    let nanos = schedstat.split_ascii_whitespace().next()?.parse().ok()?;
+    (nanos != 0).then_some(nanos)
 }
 
 /// utime + stime of a `stat` line: fields 14 and 15, where the name in field 2 may hold anything.
@@ -68,9 +109,31 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
 }
 
 fn rss(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    kilobytes(rollup, "Rss:")
+}
+
+/// The most memory that a process has had resident so far, in bytes.
+///
+/// # Errors
+/// When the process is gone.
+pub fn peak_resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    kilobytes(&text, "VmHWM:").with_context(|| format!("{path} is not as proc(5) says"))
+}
+
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// Lets this process end with the thread that has started it, however that ends.
+///
+/// # Errors
+/// When the kernel does not know how.
+pub fn end_with_parent() -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("no signal for a parent's end")
 }
 
 /// Lets this process have `needed` descriptors.
@@ -85,7 +148,7 @@ pub fn raise_descriptor_limit(needed: u64) -> anyhow::Result<()> {
     if let Some(most) = limit.maximum.filter(|most| *most < needed) {
         anyhow::bail!(
             "this needs {needed} descriptors and the process may have {most}: raise the hard limit \
-             (ulimit -Hn), or ask for fewer clients (with --floor each takes two)"
+             (ulimit -Hn), or ask for fewer clients"
         );
     }
     limit.current = Some(needed);
@@ -104,15 +167,42 @@ mod tests {
     }
 
     #[test]
+    fn running_time_is_the_first_field_and_zeros_are_none() {
+        assert_eq!(running("97890 76704 2\n"), Some(97_890));
+        assert_eq!(running("0 0 0\n"), None);
+        assert_eq!(running(""), None);
+    }
+
+    #[test]
+    fn cpu_time_grows_finer_than_the_ticks() {
+        let pid = std::process::id();
+        if cpu_time_source(pid) != "schedstat" {
+            return;
+        }
+        let first = cpu_time(pid).unwrap();
+        let mut last = first;
+        while last == first {
+            last = cpu_time(pid).unwrap();
+        }
+        // Reading it is work enough. Of ticks alone every difference would be a multiple of one.
+        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        assert_ne!((last - first).as_nanos() % u128::from(tick), 0);
+    }
+
+    #[test]
     fn resident_memory_is_read_in_bytes() {
         let rollup = "55f2-7fff ---p 00000000 00:00 0  [rollup]\nRss:    1760 kB\nPss:  284 kB\n";
         assert_eq!(rss(rollup), Some(1760 * 1024));
         assert!(rss("Pss: 284 kB\n").is_none());
+        let status = "Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t    1234 kB\n";
+        assert_eq!(kilobytes(status, "VmHWM:"), Some(1234 * 1024));
     }
 
     #[test]
     fn this_process_can_be_read() {
         cpu_time(std::process::id()).unwrap();
-        assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
+        let resident = resident_bytes(std::process::id()).unwrap();
+        assert!(resident > 100_000);
+        assert!(resident / 2 <= peak_resident_bytes(std::process::id()).unwrap());
     }
 }

@@ -1,11 +1,13 @@
 //! The measurements, one function each.
 
+mod amid;
 mod churn;
 mod fanout;
 mod idle;
 mod isolation;
 mod unicast;
 
+pub(super) use amid::amid;
 pub(super) use churn::churn;
 pub(super) use fanout::{broadcast, burst};
 pub(super) use idle::idle;
@@ -13,11 +15,15 @@ pub(super) use isolation::isolation;
 pub(super) use unicast::unicast;
 
 use super::load::Cost;
+use super::machine;
 use super::recorder::Recorder;
 use super::report::Report;
 use super::rig::{Rig, bar};
 use super::rounds::{Series, rotation};
 use crate::cli::exit::Failure;
+
+/// A loop whose rounds are further apart than this part of their median measures the machine.
+const SPREAD_MAX: f64 = 0.3;
 
 /// One kind of load in the rotation.
 type Kind<'a> = (
@@ -49,13 +55,10 @@ fn rounds(
             };
             bar.inc(1);
             bar.set_message(format!("{name}: {:.3} us", cost.each_us()));
+            total.missed += cost.missed;
             // The gateway is the last one of all.
-            if kind == kinds.len() - 1 {
-                total.missed += cost.missed;
-                if !warm_up {
-                    total.deliveries += cost.deliveries;
-                    total.elapsed += cost.elapsed;
-                }
+            if kind == kinds.len() - 1 && !warm_up {
+                total.add(&cost);
             }
             if !warm_up {
                 series[kind].push(cost.each_us());
@@ -63,11 +66,28 @@ fn rounds(
         }
     }
     bar.finish_and_clear();
-    if rig.load.pid.is_some() {
+    if let Some(pid) = rig.load.pid {
+        report.cpu_source = Some(machine::cpu_time_source(pid));
         let names = kinds.iter().map(|(name, _)| *name);
         report.costs = names.zip(series).collect();
+        unsteady(report);
     }
     Ok(total)
+}
+
+/// Says so where the machine itself varies more than what is to be told.
+fn unsteady(report: &mut Report) {
+    let Some((_, series)) = report.costs.iter().find(|(name, _)| *name == "loop") else {
+        return;
+    };
+    let spread = series.spread();
+    if SPREAD_MAX < spread {
+        report.notes.push(format!(
+            "the loop's own rounds are {:.0} % apart: a ratio nearer to 1 than that means little; \
+             take more --rounds, or a quieter machine",
+            100.0 * spread
+        ));
+    }
 }
 
 /// What every run with pushes tells.

@@ -108,11 +108,25 @@ impl Pusher {
         bytes.len()
     }
 
-    /// Sends a push that is answered when it is done. `false`: the kernel has no room now.
+    /// Sends a push that is answered when it is done, as [`push_due`](Self::push_due), due now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push(&mut self, target: Target<'_>, payload: &[u8]) -> anyhow::Result<bool> {
+        self.push_due(target, payload, Instant::now())
+    }
+
+    /// Sends a push that is answered when it is done, and whose answer counts from when it was
+    /// due. `false`: the kernel has no room now.
     ///
     /// # Errors
     /// When the gateway's socket is gone, or the datagram too long.
-    pub fn push(&mut self, target: Target<'_>, payload: &[u8]) -> anyhow::Result<bool> {
+    pub fn push_due(
+        &mut self,
+        target: Target<'_>,
+        payload: &[u8],
+        due: Instant,
+    ) -> anyhow::Result<bool> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         self.encode(&mut bytes, self.count, &push(&[target], payload));
@@ -125,7 +139,7 @@ impl Pusher {
         self.bytes = bytes;
         match sent {
             Ok(_) => {
-                self.sent.insert(self.count, Instant::now());
+                self.sent.insert(self.count, due);
                 self.count += 1;
                 Ok(true)
             }

@@ -29,12 +29,18 @@ pub(super) struct Report {
     pub(super) costs: Vec<(&'static str, Series)>,
     /// A name, and which two of `costs` it divides.
     pub(super) ratios: Vec<(&'static str, usize, usize)>,
+    /// Where the CPU time is from.
+    pub(super) cpu_source: Option<&'static str>,
     /// How long things took.
     pub(super) latencies: Vec<(&'static str, Latencies)>,
+    /// A name, and which two of `latencies` it divides.
+    pub(super) latency_ratios: Vec<(&'static str, usize, usize)>,
     /// Exact numbers.
     pub(super) counts: Vec<(String, u64)>,
     /// What is neither.
     pub(super) figures: Vec<(&'static str, f64, &'static str)>,
+    /// What a reader must know to judge them.
+    pub(super) notes: Vec<String>,
 }
 
 impl Report {
@@ -71,6 +77,9 @@ impl Report {
         for (name, by_median, by_minimum) in self.divided() {
             let _ = writeln!(text, "  {name:<32}{by_median:>9.3}x{by_minimum:>9.3}x");
         }
+        if let Some(source) = self.cpu_source.filter(|_| !self.costs.is_empty()) {
+            let _ = writeln!(text, "  {}", cpu_words(source));
+        }
         if !self.latencies.is_empty() {
             let _ = write!(text, "\n{:<34}", "latency, ms");
             for (name, _) in PERCENTILES {
@@ -85,12 +94,22 @@ impl Report {
             }
             text.push('\n');
         }
+        for (name, above, below) in &self.latency_ratios {
+            let _ = write!(text, "  {name:<32}");
+            for (_, quantile) in PERCENTILES {
+                let _ = write!(text, "{:>9.2}x", self.times(*above, *below, quantile));
+            }
+            text.push('\n');
+        }
         text.push('\n');
         for (name, figure, unit) in &self.figures {
             let _ = writeln!(text, "  {name:<32}{figure:>12.1} {unit}");
         }
         for (name, count) in &self.counts {
             let _ = writeln!(text, "  {name:<32}{count:>12}");
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "\n  note: {note}");
         }
         text
     }
@@ -112,6 +131,17 @@ impl Report {
             of.insert("count".to_owned(), latencies.len().into());
             Value::Object(of)
         });
+        let latency_ratios = self.latency_ratios.iter().map(|(name, above, below)| {
+            let mut of: Map<String, Value> = PERCENTILES
+                .iter()
+                .map(|(name, quantile)| {
+                    let times = self.times(*above, *below, *quantile);
+                    ((*name).to_owned(), times.into())
+                })
+                .collect();
+            of.insert("name".to_owned(), (*name).into());
+            Value::Object(of)
+        });
         let figures = self.figures.iter();
         let figures = figures
             .map(|(name, figure, unit)| json!({"name": name, "value": figure, "unit": unit}));
@@ -130,10 +160,18 @@ impl Report {
             "unit": self.unit,
             "server_cpu": costs.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
+            "cpu_source": self.cpu_source,
             "latencies": latencies.collect::<Vec<_>>(),
+            "latency_ratios": latency_ratios.collect::<Vec<_>>(),
+            "notes": self.notes,
             "figures": figures.collect::<Vec<_>>(),
             "counts": counts,
         })
+    }
+
+    fn times(&self, above: usize, below: usize, quantile: f64) -> f64 {
+        let of = |index: usize| self.latencies[index].1.value_at_quantile(quantile) as f64;
+        of(above) / of(below)
     }
 
     fn divided(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
@@ -142,6 +180,13 @@ impl Report {
             let by_median = above.median() / below.median();
             (*name, by_median, above.minimum() / below.minimum())
         })
+    }
+}
+
+fn cpu_words(source: &str) -> &'static str {
+    match source {
+        "schedstat" => "(in nanoseconds, from /proc/PID/task/*/schedstat)",
+        _ => "(in ticks of 10 ms, from /proc/PID/stat)",
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a measurement stands on: a gateway, its own or somebody's, clients, and the loop beside it.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,10 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 
+use super::aside::{Aside, Order, Secret};
 use super::child::Gateway;
-use super::floor::Floor;
-use super::load::{self, FloorLoad, GatewayLoad};
-use super::{Bench, LOOP, machine};
+use super::load::{self, Cost, GatewayLoad};
+use super::{Bench, machine};
 use crate::cli::exit::Failure;
 use crate::cli::{args, output};
 use crate::wire::seal::Key;
@@ -27,9 +26,15 @@ pub(super) struct Rig {
     /// The gateway with its clients, none at first.
     pub(super) load: GatewayLoad,
     /// The loop with its clients, with --floor.
-    pub(super) floor: Option<FloorLoad>,
+    floor: Option<Aside>,
+    /// A second gateway with clients in no group, to compare with.
+    pub(super) second: Option<Aside>,
+    /// One client of the gateway that is measured by itself.
+    pub(super) apart: Option<Aside>,
     /// Where the gateway takes clients.
     pub(super) native: SocketAddr,
+    udp: SocketAddr,
+    secret: Option<(u32, Secret)>,
     /// Where its metrics are, where that is known.
     pub(super) admin: Option<SocketAddr>,
     /// Held for its end.
@@ -41,14 +46,13 @@ impl Rig {
     /// core of its own.
     pub(super) fn start(bench: &Bench, floor_clients: usize) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program")?;
-        let sets = if bench.floor { 2 } else { 1 };
-        machine::raise_descriptor_limit(bench.clients as u64 * sets + DESCRIPTORS_BESIDE)?;
-        let floor = if bench.floor {
-            Some(Floor::start(Command::new(&program).args(["bench", LOOP]))?)
-        } else {
-            None
-        };
-        let (gateway, doors) = match &bench.to {
+        machine::raise_descriptor_limit(bench.clients as u64 + DESCRIPTORS_BESIDE)?;
+        // These start servers on a core that this process soon leaves.
+        let aside = |needed: bool| needed.then(|| Aside::start(&program)).transpose();
+        let floor = aside(bench.floor)?;
+        let second = aside(bench.has_second_gateway())?;
+        let apart = aside(bench.has_client_apart())?;
+        let (gateway, doors, secret) = match &bench.to {
             None => {
                 let secret = secret()?;
                 let gateway = Gateway::start(&program, KEY_ID, &secret)?;
@@ -58,9 +62,13 @@ impl Rig {
                 (
                     Some(gateway),
                     (native, udp, admin, pid, Some((KEY_ID, key))),
+                    Some((KEY_ID, Secret::Hex(secret))),
                 )
             }
             Some(to) => {
+                output::note(format!(
+                    "{to}: the clients that it has get these messages too"
+                ));
                 let native = args::resolve_now(to)?;
                 let udp = bench.udp.as_ref().map(|udp| args::resolve_now(udp));
                 let udp = udp.transpose()?.unwrap_or(native);
@@ -69,6 +77,7 @@ impl Rig {
                 (
                     None,
                     (native, udp, admin.transpose()?, bench.server_pid, key),
+                    bench.key_id.zip(bench.key_file.clone().map(Secret::File)),
                 )
             }
         };
@@ -78,22 +87,57 @@ impl Rig {
         } else {
             output::note("one core for server and load: they get into each other's way");
         }
-        let floor = match floor {
-            Some(floor) => {
-                let bar = bar(floor_clients, "clients of the loop")?;
-                let floor = FloorLoad::connect(floor, floor_clients, &|n| bar.inc(n));
-                bar.finish_and_clear();
-                Some(floor?)
-            }
-            None => None,
-        };
-        Ok(Self {
+        let mut rig = Self {
             load: GatewayLoad::new(udp, key, pid)?,
             floor,
+            second,
+            apart,
             native,
+            udp,
             admin,
+            secret,
             _gateway: gateway,
-        })
+        };
+        if let Some(floor) = &mut rig.floor {
+            let order = Order::Loop {
+                clients: floor_clients,
+            };
+            connect(floor, &order, floor_clients, "clients of the loop")?;
+        }
+        if let Some(second) = &mut rig.second {
+            let clients = bench.clients;
+            connect(
+                second,
+                &Order::Gateway { clients },
+                clients,
+                "clients without groups",
+            )?;
+        }
+        Ok(rig)
+    }
+
+    /// Lets the loop do something; it costs nothing where there is no loop.
+    pub(super) fn floor(&mut self, order: &Order) -> anyhow::Result<Cost> {
+        measure(self.floor.as_mut(), order)
+    }
+
+    /// The same of the second gateway.
+    pub(super) fn second(&mut self, order: &Order) -> anyhow::Result<Cost> {
+        measure(self.second.as_mut(), order)
+    }
+
+    /// Connects the client apart, by this number; after the others.
+    pub(super) fn connect_apart(&mut self, number: usize) -> anyhow::Result<()> {
+        let order = Order::Client {
+            native: self.native,
+            udp: self.udp,
+            key: self.secret.clone(),
+            number,
+        };
+        match &mut self.apart {
+            Some(apart) => apart.connect(&order, &|_| {}),
+            None => Ok(()),
+        }
     }
 
     /// Connects the clients, each in `groups` groups in which nothing is ever said.
@@ -110,6 +154,22 @@ impl Rig {
     }
 }
 
+fn connect(
+    aside: &mut Aside,
+    order: &Order,
+    clients: usize,
+    what: &'static str,
+) -> anyhow::Result<()> {
+    let bar = bar(clients, what)?;
+    let connected = aside.connect(order, &|count| bar.inc(count));
+    bar.finish_and_clear();
+    connected
+}
+
+fn measure(aside: Option<&mut Aside>, order: &Order) -> anyhow::Result<Cost> {
+    aside.map_or_else(|| Ok(Cost::default()), |aside| aside.measure(order))
+}
+
 /// A bar on standard error, and only on a terminal.
 pub(super) fn bar(count: usize, what: &'static str) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {prefix} {msg}");
@@ -121,7 +181,7 @@ pub(super) fn bar(count: usize, what: &'static str) -> anyhow::Result<ProgressBa
 }
 
 /// 32 random bytes in hex.
-fn secret() -> anyhow::Result<String> {
+pub(super) fn secret() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     OsRng
         .try_fill_bytes(&mut bytes)

@@ -1,7 +1,10 @@
 //! To everybody: one at a time, and in bursts.
 
 use super::super::Bench;
-use super::super::load::{Cost, Shape};
+use super::super::aside::Order;
+use super::super::load::{PACED_EACH, Shape};
+use super::super::machine;
+use super::super::metrics::Counters;
 use super::super::recorder::Recorder;
 use super::super::report::Report;
 use super::super::rig::Rig;
@@ -14,6 +17,13 @@ const DELIVERIES: usize = 200_000;
 const CHEAPER: usize = 10;
 /// Messages that the better loop joins in one write.
 const JOINED: usize = 64;
+
+/// Bursts with pauses, of a round.
+const CYCLES: usize = 5;
+/// Bursts during which the gateway's log is looked at.
+const WATCHED: usize = 3;
+const LOG_BYTES: &str = "pushgate_log_bytes";
+const MEANWHILE: &str = "\"meanwhile\" it waits its turn behind a whole burst, due 1 ms before it";
 
 fn shape(bench: &Bench) -> Shape {
     Shape {
@@ -28,17 +38,35 @@ pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failur
     rig.connect(bench.clients, bench.groups)?;
     let shape = shape(bench);
     let count = bench.messages((DELIVERIES / bench.clients).max(1));
-    let written = |rig: &mut Rig, _: &mut Recorder| floor(rig, count, 1, 1, shape.size);
+    let written = |rig: &mut Rig, _: &mut Recorder| rig.floor(&writes(count, 1, 1, shape.size));
     let sent =
         |rig: &mut Rig, recorder: &mut Recorder| rig.load.broadcasts(count, &shape, recorder);
-    let kinds: [Kind<'_>; 2] = [("loop", &written), ("gateway", &sent)];
-    let kinds = &kinds[usize::from(!bench.floor)..];
-    let mut report = bench.report("broadcasts, one at a time", "delivery");
+    let plain = Order::Broadcasts { count, shape };
+    let without = |rig: &mut Rig, _: &mut Recorder| rig.second(&plain);
+    let mut kinds: Vec<Kind<'_>> = Vec::new();
     if bench.floor {
-        report.ratios.push(("gateway / loop", 1, 0));
+        kinds.push(("loop", &written));
+    }
+    if rig.second.is_some() {
+        kinds.push(("gateway without groups", &without));
+    }
+    kinds.push(("gateway", &sent));
+    let last = kinds.len() - 1;
+    let title = match bench.groups {
+        0 => "broadcasts, one at a time".to_owned(),
+        groups => format!("broadcasts, one at a time, all in {groups} quiet groups"),
+    };
+    let mut report = bench.report(&title, "delivery");
+    if bench.floor {
+        report.ratios.push(("gateway / loop", last, 0));
+    }
+    if rig.second.is_some() {
+        report
+            .ratios
+            .push(("with groups / without", last, last - 1));
     }
     let mut recorder = Recorder::default();
-    let total = rounds(&mut rig, kinds, bench.rounds, &mut recorder, &mut report)?;
+    let total = rounds(&mut rig, &kinds, bench.rounds, &mut recorder, &mut report)?;
     report.latencies = vec![
         ("at a client", recorder.messages),
         ("at the last client", recorder.last),
@@ -55,40 +83,83 @@ pub(in super::super) fn burst(bench: &Bench) -> Result<(Report, u64), Failure> {
     let few = (DELIVERIES / bench.clients / bench.burst).max(1);
     let (few, many) = (bench.messages(few), bench.messages(CHEAPER * few));
     let (burst, size) = (shape.burst, shape.size);
-    let written = |rig: &mut Rig, _: &mut Recorder| floor(rig, few, burst, 1, size);
-    let joined = |rig: &mut Rig, _: &mut Recorder| floor(rig, many, burst, JOINED, size);
+    let none = Shape { burst: 0, ..shape };
+    let written = |rig: &mut Rig, _: &mut Recorder| rig.floor(&writes(few, burst, 1, size));
+    let joined = |rig: &mut Rig, _: &mut Recorder| rig.floor(&writes(many, burst, JOINED, size));
+    let alone = |rig: &mut Rig, recorder: &mut Recorder| {
+        rig.load.bursts(CYCLES * PACED_EACH, &none, recorder)
+    };
+    let paused = |rig: &mut Rig, recorder: &mut Recorder| rig.load.paced(CYCLES, &shape, recorder);
     let sent = |rig: &mut Rig, recorder: &mut Recorder| rig.load.bursts(many, &shape, recorder);
-    let kinds: [Kind<'_>; 3] = [
+    let kinds: [Kind<'_>; 5] = [
         ("loop", &written),
         ("loop, 64 joined in a write", &joined),
+        ("gateway, paced messages alone", &alone),
+        ("gateway, bursts with pauses", &paused),
         ("gateway", &sent),
     ];
     let kinds = if bench.floor { &kinds[..] } else { &kinds[2..] };
     let mut report = bench.report(&format!("bursts of {burst} broadcasts"), "delivery");
     if bench.floor {
-        report.ratios.push(("gateway / loop", 2, 0));
-        report.ratios.push(("gateway / joined loop", 2, 1));
+        report.ratios.push(("gateway / loop", 4, 0));
+        report.ratios.push(("gateway / joined loop", 4, 1));
     }
     let mut recorder = Recorder::default();
-    let total = rounds(&mut rig, kinds, bench.rounds, &mut recorder, &mut report)?;
+    let mut total = rounds(&mut rig, kinds, bench.rounds, &mut recorder, &mut report)?;
     report.latencies = vec![
         ("at a client, from burst's begin", recorder.messages),
+        ("a paced message alone", recorder.paced_alone),
+        ("a paced one, bursts with pauses", recorder.paced_amid),
         ("one paced message meanwhile", recorder.paced),
         ("the answer", recorder.answers),
     ];
+    report.latency_ratios = vec![
+        ("bursts with pauses / alone", 2, 1),
+        ("meanwhile / alone", 3, 1),
+    ];
+    report.notes.push(match bench.rate {
+        Some(rate) => format!(
+            "\"bursts with pauses\" are {rate} bursts a second, and paced messages at any moment; \
+             {MEANWHILE}"
+        ),
+        None => format!(
+            "\"bursts with pauses\" take a fifth of the time, and paced messages come at any \
+             moment; {MEANWHILE}"
+        ),
+    });
+    total.missed += memory(&mut rig, &shape, &mut report)?;
     answers(&rig, &total, &mut report);
     Ok((report, total.missed))
 }
 
-fn floor(
-    rig: &mut Rig,
-    count: usize,
-    messages: usize,
-    joined: usize,
-    size: usize,
-) -> anyhow::Result<Cost> {
-    match &mut rig.floor {
-        Some(floor) => floor.writes(count, messages, joined, size),
-        None => Ok(Cost::default()),
+/// The most memory of the gateway's process, and of its log while bursts are on their way; returns
+/// what those bursts missed.
+fn memory(rig: &mut Rig, shape: &Shape, report: &mut Report) -> anyhow::Result<u64> {
+    let mut missed = 0;
+    if let Some(admin) = rig.admin {
+        let mut most = 0;
+        for _ in 0..WATCHED {
+            missed += rig.load.watched(shape, &mut || {
+                most = Counters::read(admin)?.value(LOG_BYTES).max(most);
+                Ok(())
+            })?;
+        }
+        report.count("log bytes at most", most.unsigned_abs());
+    }
+    if let Some(pid) = rig.load.pid {
+        let peak = machine::peak_resident_bytes(pid)? as f64 / 1024.0;
+        report
+            .figures
+            .push(("gateway's peak resident", peak, "KiB"));
+    }
+    Ok(missed)
+}
+
+fn writes(count: usize, messages: usize, joined: usize, size: usize) -> Order {
+    Order::Writes {
+        count,
+        messages,
+        joined,
+        size,
     }
 }

@@ -1,7 +1,8 @@
 //! To one user at a time, each answered.
 
 use super::super::Bench;
-use super::super::load::{Cost, Shape};
+use super::super::aside::Order;
+use super::super::load::Shape;
 use super::super::recorder::Recorder;
 use super::super::report::Report;
 use super::super::rig::Rig;
@@ -25,10 +26,13 @@ pub(in super::super) fn unicast(bench: &Bench) -> Result<(Report, u64), Failure>
     let name = user(0);
     let payload = vec![0; shape.size];
     let bytes = rig.load.pusher.push_bytes(Target::User(&name), &payload);
-    let relayed = |rig: &mut Rig, _: &mut Recorder| match &mut rig.floor {
-        Some(floor) => floor.relays(count, bytes, shape.size, window),
-        None => Ok(Cost::default()),
+    let order = Order::Relays {
+        count,
+        bytes,
+        size: shape.size,
+        window,
     };
+    let relayed = |rig: &mut Rig, _: &mut Recorder| rig.floor(&order);
     let sent =
         |rig: &mut Rig, recorder: &mut Recorder| rig.load.unicasts(count, &shape, window, recorder);
     let kinds: [Kind<'_>; 2] = [("loop", &relayed), ("gateway", &sent)];
