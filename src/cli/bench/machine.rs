@@ -5,13 +5,16 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, setpriority_process, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The core of the server under test, and the core of the load.
 pub const SERVER_CORE: usize = 0;
 /// Where the load runs, away from the server.
 pub const LOAD_CORE: usize = 1;
+
+/// How much a thread gives way that only makes load: the weight of about a tenth.
+const NICE: i32 = 10;
 
 /// Whether this process may use both cores, so that server and load need not share one.
 pub fn has_two_cores() -> bool {
@@ -68,9 +71,33 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
 }
 
 fn rss(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    kilobytes(rollup, "Rss:")
+}
+
+/// The bytes of a line of kilobytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// The most resident memory that a process has had at any time, in bytes.
+///
+/// # Errors
+/// When the process is gone, or of somebody else.
+pub fn peak_resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    kilobytes(&text, "VmHWM:").with_context(|| format!("{path} is not as proc(5) says"))
+}
+
+/// Gives way to the other threads on this thread's core, from now on.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn give_way() -> anyhow::Result<()> {
+    // On Linux it is a thread's own, whatever its name says.
+    setpriority_process(None, NICE).context("cannot give way to other threads")
 }
 
 /// Lets this process have `needed` descriptors.
@@ -108,11 +135,15 @@ mod tests {
         let rollup = "55f2-7fff ---p 00000000 00:00 0  [rollup]\nRss:    1760 kB\nPss:  284 kB\n";
         assert_eq!(rss(rollup), Some(1760 * 1024));
         assert!(rss("Pss: 284 kB\n").is_none());
+        let status = "VmPeak:\t  900 kB\nVmHWM:\t   12 kB\nVmRSS:\t   10 kB\n";
+        assert_eq!(kilobytes(status, "VmHWM:"), Some(12 * 1024));
     }
 
     #[test]
     fn this_process_can_be_read() {
         cpu_time(std::process::id()).unwrap();
-        assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
+        let resident = resident_bytes(std::process::id()).unwrap();
+        assert!(resident > 100_000);
+        assert!(peak_resident_bytes(std::process::id()).unwrap() > 100_000);
     }
 }

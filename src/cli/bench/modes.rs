@@ -1,17 +1,25 @@
 //! The measurements, one function each.
 
+mod account;
 mod churn;
+mod cycles;
 mod fanout;
 mod idle;
 mod isolation;
+mod memory;
+mod storm;
 mod unicast;
 
 pub(super) use churn::churn;
+pub(super) use cycles::cycles;
 pub(super) use fanout::{broadcast, burst};
 pub(super) use idle::idle;
 pub(super) use isolation::isolation;
+pub(super) use memory::memory;
+pub(super) use storm::storm;
 pub(super) use unicast::unicast;
 
+use super::Bench;
 use super::load::Cost;
 use super::recorder::Recorder;
 use super::report::Report;
@@ -68,6 +76,16 @@ fn rounds(
         report.costs = names.zip(series).collect();
     }
     Ok(total)
+}
+
+/// Refuses what reads the memory of a process that it does not know.
+fn needs_pid(bench: &Bench, mode: &str) -> Result<(), Failure> {
+    if bench.to.is_some() && bench.server_pid.is_none() {
+        return Err(Failure::usage(format!(
+            "{mode} reads the memory of the gateway's process: name it with --server-pid"
+        )));
+    }
+    Ok(())
 }
 
 /// What every run with pushes tells.
