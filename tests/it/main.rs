@@ -24,6 +24,7 @@ mod flood;
 mod slow;
 
 mod drain;
+mod measurements;
 mod metrics;
 
 mod readme;

@@ -133,7 +133,9 @@ impl Report {
             .iter()
             .map(|(name, count)| {
                 (
-                    name.replace(": ", "_").replace([' ', '-'], "_"),
+                    name.replace(": ", "_")
+                        .replace(", ", "_")
+                        .replace([' ', '-'], "_"),
                     (*count).into(),
                 )
             })
