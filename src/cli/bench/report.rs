@@ -135,7 +135,8 @@ impl Report {
                 (
                     name.replace(": ", "_")
                         .replace(", ", "_")
-                        .replace([' ', '-'], "_"),
+                        .replace([' ', '-'], "_")
+                        .to_lowercase(),
                     (*count).into(),
                 )
             })
