@@ -1,8 +1,8 @@
 //! Clients that are measured while others make load: in a thread of their own, whose own lag is
 //! told apart.
 //!
-//! Some PING at a fixed pace, each PING counted from when it was due. Others are silent: they answer
-//! the gateway's own PINGs, which tell by how much the gateway is late.
+//! Some PING at a fixed pace, each PING counted from when it was due. Others are silent: they
+//! answer the gateway's own PINGs, which tell by how much the gateway is late.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
