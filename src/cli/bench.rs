@@ -14,11 +14,14 @@ pub mod recorder;
 pub mod rounds;
 
 mod aside;
+mod beside;
+mod flood;
 mod metrics;
 mod modes;
 mod report;
 mod rig;
 mod visits;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -38,6 +41,7 @@ const GATEWAY: &str = "bare-gateway";
 /// Bytes of a payload, where none are given: a short notification, and a longer one for isolation.
 const SIZE: usize = 128;
 const SIZE_ISOLATION: usize = 1024;
+const SIZE_MEMORY: usize = 16 * 1024;
 
 /// Measure a gateway's CPU time, latency and memory, beside a bare loop
 ///
@@ -56,6 +60,9 @@ Examples:
   pushgate bench broadcast --clients 15000 --floor --groups 16
   pushgate bench amid --clients 15000
   pushgate bench isolation --clients 2000 --stalled 5
+  pushgate bench isolation --storm 100000 --storm-mix
+  pushgate bench idle --clients 15000 --seconds 70
+  pushgate bench storm --clients 15000
   pushgate bench unicast --to 127.0.0.1:7400 --key-id 7 --key-file keys/7 --server-pid 4711
 
 Exit codes: 0 everything arrived, 1 failed or something was missed, 2 usage, 64 the key file.")]
@@ -67,13 +74,16 @@ pub(super) struct Bench {
     /// their own. On loopback every 28000 of them come from a source address of their own
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count(1, 1_000_000))]
     clients: usize,
-    /// Bytes of a payload, 12 to 65000 [default: 128; isolation: 1024]
+    /// Bytes of a payload, 12 to 65000 [default: 128; isolation: 1024; memory: 16384]
     #[arg(long, value_name = "BYTES", value_parser = count(PAYLOAD_BYTES_MIN, 65_000))]
     size: Option<usize>,
-    /// Rounds of each kind, 1 to 1000, after one that does not count
+    /// Rounds of each kind, 1 to 1000, after one that does not count; isolation and storm: 3, after
+    /// a second that does not; cycles: as given
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = count(1, 1000))]
+    #[arg(default_value_ifs = [("mode", "isolation", "3"), ("mode", "storm", "3")])]
     rounds: usize,
-    /// Messages of a round: broadcasts, bursts, pushes or visits [default: about a second of work]
+    /// Messages of a round: broadcasts, bursts, pushes or visits [default: about a second of work;
+    /// isolation: 12 seconds; memory: 400]
     #[arg(long, value_name = "N", value_parser = count(1, 100_000_000))]
     messages: Option<usize>,
     /// Messages that are due a second, whether or not the last ones have arrived; in burst, bursts
@@ -100,8 +110,29 @@ pub(super) struct Bench {
     #[arg(conflicts_with = "broadcast_rate")]
     pause: f64,
     /// How many of a hundred clients never read, in isolation
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = positive)]
-    stalled: f64,
+    /// [default: 1, and none with --storm]
+    #[arg(long, value_name = "PERCENT", value_parser = positive)]
+    stalled: Option<f64>,
+    /// The same as a number of clients, 0 to 1000000 [default in memory: 10]
+    #[arg(long, value_name = "N", conflicts_with = "stalled", value_parser = count(0, 1_000_000))]
+    stalled_count: Option<usize>,
+    /// In isolation, send so many datagrams with a wrong MAC a second, each as long as a push, up to
+    /// 10000000
+    #[arg(long, value_name = "PER_SECOND", value_parser = storm)]
+    storm: Option<f64>,
+    /// Every other kind of bad datagram in it as well, in turn
+    #[arg(long, requires = "storm")]
+    storm_mix: bool,
+    /// How long the quiet times of idle and storm are, 1 to 3600 seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = count(1, 3600))]
+    #[arg(default_value_if("mode", "storm", "5"))]
+    seconds: usize,
+    /// The heartbeat that clients ask for in idle, 5 to 3600 seconds [default: the gateway's]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(5..=3600))]
+    heartbeat: Option<u16>,
+    /// Clients that PING in storm, and as many more that are silent, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count(1, 1000))]
+    measured: usize,
     /// A running gateway's address for clients, HOST:PORT [default: start one]. Its own clients get
     /// the messages of the measurement too
     #[arg(long, value_name = "ADDRESS")]
@@ -109,7 +140,7 @@ pub(super) struct Bench {
     /// Its UDP address [default: that of --to]
     #[arg(long, value_name = "ADDRESS", requires = "to")]
     udp: Option<String>,
-    /// Its admin address, for its own counters in isolation and burst
+    /// Its admin address, for its own counters in isolation, burst and memory
     #[arg(long, value_name = "ADDRESS", requires = "to")]
     admin: Option<String>,
     /// Its process id on this machine, for its CPU time and memory
@@ -141,12 +172,18 @@ enum Mode {
     Unicast,
     /// Clients that connect, say HELLO, get WELCOME, and leave; the loop: accept, read, write
     Churn,
-    /// Resident bytes a connection, and the CPU time of ten quiet seconds
+    /// Resident bytes a connection, and the CPU time of quiet seconds with their heartbeats
     Idle,
-    /// Broadcasts while some clients never read, beside the same without those
+    /// All clients connect, hear a broadcast and leave, in rounds; resident memory after each
+    Cycles,
+    /// Broadcasts while some clients never read, or bad datagrams storm, beside the same in peace
     Isolation,
     /// Pushes to one user by the clock, quiet and while broadcasts go to all clients
     Amid,
+    /// The most resident memory while some clients never read
+    Memory,
+    /// PING to PONG, and the gateway's own PINGs, in peace and while all clients connect at once
+    Storm,
     #[value(hide = true)]
     BareLoop,
     #[value(hide = true)]
@@ -157,13 +194,17 @@ enum Mode {
 
 impl Bench {
     pub(super) fn run(mut self) -> CommandResult {
-        self.floor &= !matches!(self.mode, Mode::Idle | Mode::Isolation | Mode::Amid);
+        self.floor &= matches!(
+            self.mode,
+            Mode::Broadcast | Mode::Burst | Mode::Unicast | Mode::Churn
+        );
         let (report, missed) = match self.mode {
             Mode::Broadcast => modes::broadcast(&self)?,
             Mode::Burst => modes::burst(&self)?,
             Mode::Unicast => modes::unicast(&self)?,
             Mode::Churn => modes::churn(&self)?,
             Mode::Idle => modes::idle(&self)?,
+            Mode::Cycles => modes::cycles(&self)?,
             Mode::Isolation => modes::isolation(&self)?,
             Mode::Amid => modes::amid(&self)?,
             Mode::Aside => {
@@ -171,6 +212,8 @@ impl Bench {
                 return Ok(Exit::Ok);
             }
             Mode::BareGateway => return Err(child::become_gateway().into()),
+            Mode::Memory => modes::memory(&self)?,
+            Mode::Storm => modes::storm(&self)?,
             Mode::BareLoop => {
                 floor::serve().context("the bare loop")?;
                 return Ok(Exit::Ok);
@@ -183,6 +226,7 @@ impl Bench {
     fn size(&self) -> usize {
         let default = match self.mode {
             Mode::Isolation => SIZE_ISOLATION,
+            Mode::Memory => SIZE_MEMORY,
             _ => SIZE,
         };
         self.size.unwrap_or(default)
@@ -198,6 +242,14 @@ impl Bench {
         self.mode == Mode::Amid
     }
 
+    /// How many clients never read: as many as are said, else so many of a hundred; never all.
+    fn stalled(&self, percent: f64) -> usize {
+        let percent = self.stalled.unwrap_or(percent);
+        let share = (self.clients as f64 * percent / 100.0).ceil() as usize;
+        let most = self.clients.saturating_sub(1);
+        self.stalled_count.unwrap_or(share).min(most)
+    }
+
     /// How many messages a round has.
     fn messages(&self, default: usize) -> usize {
         self.messages.unwrap_or(default)
@@ -206,7 +258,7 @@ impl Bench {
     fn report(&self, what: &str, unit: &'static str) -> Report {
         let (clients, size) = (self.clients, self.size());
         let title = match self.mode {
-            Mode::Churn => what.to_owned(),
+            Mode::Churn | Mode::Storm => what.to_owned(),
             _ => format!("{clients} clients, payloads of {size} B: {what}"),
         };
         Report {
@@ -231,6 +283,14 @@ fn percent(text: &str) -> Result<f64, String> {
         Ok(number)
     } else {
         Err("not 0 to 99".to_owned())
+    }
+}
+
+/// Datagrams a second that a number of them can be counted with.
+fn storm(text: &str) -> Result<f64, String> {
+    match positive(text)? {
+        rate if rate <= 10_000_000.0 => Ok(rate),
+        _ => Err("above 10000000".to_owned()),
     }
 }
 

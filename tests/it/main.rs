@@ -25,6 +25,7 @@ mod flood;
 mod slow;
 
 mod drain;
+mod measurements;
 mod metrics;
 
 mod readme;

@@ -5,7 +5,7 @@
 //! server on the other.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ use crate::wire::frame::{CLOSE, ClientFrame, GatewayFrame, PING, PUSH, WELCOME};
 
 /// Connections from one source address: below the 28,232 ports that the kernel gives to one.
 pub const PER_ADDRESS: usize = 28_000;
+/// Source addresses that are used in turn: 127.0.0.1 to 127.0.0.254.
+const HOSTS: usize = 254;
 /// HELLOs that wait for their WELCOME at once.
 const HANDSHAKES_MAX: usize = 256;
 /// Long enough for many frames of one client in one read.
@@ -58,6 +60,8 @@ pub struct Tally {
     pub lost: u64,
     /// CLOSE frames.
     pub closes: u64,
+    /// The server's PINGs, each answered.
+    pub pings: u64,
 }
 
 /// The clients.
@@ -71,6 +75,9 @@ pub struct Crowd {
     /// How long the last [`poll`](Self::poll) took from what it had waited for to its end: so late
     /// is whatever comes next.
     pub pass: Duration,
+    /// Client numbers that earlier crowds have used up: ports of one that has left are not free
+    /// again at once, and source addresses go by these numbers.
+    used: usize,
     /// What they have seen.
     pub tally: Tally,
     /// Why the first lost connection was lost.
@@ -97,6 +104,7 @@ impl Crowd {
             stalled: 0,
             network: 0,
             pass: Duration::ZERO,
+            used: 0,
             tally: Tally::default(),
             why_lost: None,
         })
@@ -123,7 +131,7 @@ impl Crowd {
         let mut bytes = Vec::new();
         for _ in 0..count {
             let client = self.members.len();
-            let stream = connect(server, self.network, client)
+            let stream = connect(server, self.network, self.used + client)
                 .with_context(|| format!("client {} cannot connect", client + 1))?;
             if let Some(hello) = hello {
                 bytes.clear();
@@ -213,6 +221,54 @@ impl Crowd {
         }
     }
 
+    /// Cuts off those who never read, the last `stalled` ones; others may take their numbers.
+    pub fn cut_stalled(&mut self) {
+        let left = self.members.len() - self.stalled;
+        self.members.truncate(left);
+        self.tally.welcomes -= self.stalled as u64;
+        self.stalled = 0;
+    }
+
+    /// Everybody leaves, every second one with BYE and the others with a FIN, and is waited for
+    /// until the server has ended its side, too. Returns how many it has not let go within 10 s of
+    /// silence.
+    ///
+    /// # Errors
+    /// When epoll fails.
+    pub fn leave(&mut self) -> anyhow::Result<usize> {
+        let (before, why) = (self.tally.lost, self.why_lost.take());
+        let mut bye = Vec::new();
+        ClientFrame::Bye.encode(&mut bye);
+        let mut open = 0;
+        for (client, member) in self.members.iter().enumerate() {
+            let Some(mut stream) = member.stream.as_ref() else {
+                continue;
+            };
+            open += 1;
+            // One whose server is gone already is found by its read.
+            let _ = match client % 2 {
+                0 => stream.write_all(&bye),
+                _ => stream.shutdown(Shutdown::Write),
+            };
+        }
+        let mut heard = Instant::now();
+        while self.tally.lost < before + open && heard.elapsed() < SILENCE_MAX {
+            let lost = self.tally.lost;
+            self.poll(Duration::from_millis(100), &mut |_| {})?;
+            if self.tally.lost != lost {
+                heard = Instant::now();
+            }
+        }
+        let left = before + open - self.tally.lost;
+        self.used += self.members.len().next_multiple_of(PER_ADDRESS);
+        self.members.clear();
+        self.stalled = 0;
+        self.tally.welcomes = 0;
+        self.tally.lost = before;
+        self.why_lost = why;
+        Ok(usize::try_from(left)?)
+    }
+
     /// Waits for something to read, at most `wait`, and takes all that is there in one round.
     /// Returns how many messages that brought.
     ///
@@ -273,7 +329,10 @@ impl Crowd {
                         });
                     }
                     [WELCOME, ..] => tally.welcomes += 1,
-                    [PING, bytes @ ..] => pong(stream, bytes),
+                    [PING, bytes @ ..] => {
+                        tally.pings += 1;
+                        pong(stream, bytes);
+                    }
                     [CLOSE, ..] => {
                         tally.closes += 1;
                         why_lost.get_or_insert_with(|| close(body));
@@ -303,7 +362,7 @@ pub(super) fn connect(server: SocketAddr, network: u8, client: usize) -> io::Res
         Some(Protocol::TCP),
     )?;
     if server.is_ipv4() && server.ip().is_loopback() {
-        let host = u8::try_from(1 + client / PER_ADDRESS).unwrap_or(u8::MAX);
+        let host = u8::try_from(1 + client / PER_ADDRESS % HOSTS).unwrap_or(u8::MAX);
         let source = SocketAddr::from((Ipv4Addr::new(127, 0, network, host), 0));
         socket.bind(&source.into())?;
     }
@@ -331,7 +390,8 @@ pub fn put_stamp(payload: &mut [u8], due_ns: u64, mark: u32) {
     payload[8..STAMP_BYTES].copy_from_slice(&mark.to_be_bytes());
 }
 
-fn pong(mut stream: &TcpStream, bytes: &[u8]) {
+/// Answers a PING.
+pub(super) fn pong(mut stream: &TcpStream, bytes: &[u8]) {
     let mut frame = Vec::new();
     ClientFrame::Pong(bytes).encode(&mut frame);
     // A client that cannot say it is lost anyway, which the next read tells.

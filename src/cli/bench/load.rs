@@ -23,6 +23,8 @@ pub use paced::{Amid, PACED_EACH};
 pub const PAYLOAD_BYTES_MIN: usize = STAMP_BYTES;
 /// How long after the first of a burst the paced message is due.
 const PACED_AFTER: Duration = Duration::from_millis(1);
+/// A heartbeat that no run is as long as, in seconds.
+pub(super) const HEARTBEAT_S: u16 = 3600;
 /// When a socket that had no room for a datagram is tried again.
 const ROOM_AFTER: Duration = Duration::from_micros(100);
 /// What one round cost and brought.
@@ -100,11 +102,16 @@ pub fn user(client: usize) -> String {
 /// Appends the HELLO of a client: its user, a device, the groups, a heartbeat that no run is as
 /// long as.
 pub fn hello(client: usize, groups: &[&str], out: &mut Vec<u8>) {
+    hello_with(client, groups, HEARTBEAT_S, out);
+}
+
+/// The same with a heartbeat, in seconds; 0 leaves it to the gateway.
+pub fn hello_with(client: usize, groups: &[&str], heartbeat_s: u16, out: &mut Vec<u8>) {
     let user = user(client);
     let fields = HelloFields {
         version: frame::PROTOCOL_VERSION,
         resume: false,
-        heartbeat_s: 3600,
+        heartbeat_s,
         epoch: 0,
         cursor: 0,
         device: "phone",

@@ -5,7 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit,
+};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The core of the server under test, and the core of the load.
@@ -20,6 +22,8 @@ pub const LOOP_NETWORK: u8 = 1;
 pub const SECOND_NETWORK: u8 = 2;
 /// See [`LOOP_NETWORK`].
 pub const APART_NETWORK: u8 = 3;
+/// How much a thread gives way that only makes load: the weight of about a tenth.
+const NICE: i32 = 10;
 
 /// Whether this process may use both cores, so that server and load need not share one.
 pub fn has_two_cores() -> bool {
@@ -134,6 +138,15 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 /// When the kernel does not know how.
 pub fn end_with_parent() -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("no signal for a parent's end")
+}
+
+/// Gives way to the other threads on this thread's core, from now on.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn give_way() -> anyhow::Result<()> {
+    // On Linux it is a thread's own, whatever its name says.
+    setpriority_process(None, NICE).context("cannot give way to other threads")
 }
 
 /// Lets this process have `needed` descriptors.

@@ -34,7 +34,8 @@ impl Counters {
         Ok(Self::parse(body))
     }
 
-    fn parse(text: &str) -> Self {
+    /// Of the text of an answer.
+    pub(super) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pair = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;

@@ -1,19 +1,27 @@
 //! The measurements, one function each.
 
+mod account;
 mod amid;
 mod churn;
+mod cycles;
 mod fanout;
 mod idle;
 mod isolation;
+mod memory;
+mod storm;
 mod unicast;
 
 pub(super) use amid::amid;
 pub(super) use churn::churn;
+pub(super) use cycles::cycles;
 pub(super) use fanout::{broadcast, burst};
 pub(super) use idle::idle;
 pub(super) use isolation::isolation;
+pub(super) use memory::memory;
+pub(super) use storm::storm;
 pub(super) use unicast::unicast;
 
+use super::Bench;
 use super::load::Cost;
 use super::machine;
 use super::recorder::Recorder;
@@ -88,6 +96,16 @@ fn unsteady(report: &mut Report) {
             100.0 * spread
         ));
     }
+}
+
+/// Refuses what reads the memory of a process that it does not know.
+fn needs_pid(bench: &Bench, mode: &str) -> Result<(), Failure> {
+    if bench.to.is_some() && bench.server_pid.is_none() {
+        return Err(Failure::usage(format!(
+            "{mode} reads the memory of the gateway's process: name it with --server-pid"
+        )));
+    }
+    Ok(())
 }
 
 /// What every run with pushes tells.

@@ -18,6 +18,9 @@ const PERCENTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
+/// As many figures fit beside their name into a hundred columns.
+const ROUNDS_OF_A_LINE: usize = 5;
+
 /// All figures of one run.
 #[derive(Default)]
 pub(super) struct Report {
@@ -41,6 +44,8 @@ pub(super) struct Report {
     pub(super) figures: Vec<(&'static str, f64, &'static str)>,
     /// What a reader must know to judge them.
     pub(super) notes: Vec<String>,
+    /// One figure of every round: its name, its unit.
+    pub(super) series: Vec<(&'static str, &'static str, Series)>,
 }
 
 impl Report {
@@ -103,7 +108,11 @@ impl Report {
         }
         text.push('\n');
         for (name, figure, unit) in &self.figures {
-            let _ = writeln!(text, "  {name:<32}{figure:>12.1} {unit}");
+            let digits = digits(unit);
+            let _ = writeln!(text, "  {name:<32}{figure:>12.digits$} {unit}");
+        }
+        for (name, unit, series) in &self.series {
+            rounds(&mut text, &format!("{name}, {unit}"), series);
         }
         for (name, count) in &self.counts {
             let _ = writeln!(text, "  {name:<32}{count:>12}");
@@ -145,12 +154,19 @@ impl Report {
         let figures = self.figures.iter();
         let figures = figures
             .map(|(name, figure, unit)| json!({"name": name, "value": figure, "unit": unit}));
+        let series = self.series.iter();
+        let series = series.map(
+            |(name, unit, series)| json!({"name": name, "unit": unit, "values": series.values()}),
+        );
         let counts: Map<String, Value> = self
             .counts
             .iter()
             .map(|(name, count)| {
                 (
-                    name.replace(": ", "_").replace([' ', '-'], "_"),
+                    name.replace(": ", "_")
+                        .replace(", ", "_")
+                        .replace([' ', '-'], "_")
+                        .to_lowercase(),
                     (*count).into(),
                 )
             })
@@ -165,6 +181,7 @@ impl Report {
             "latency_ratios": latency_ratios.collect::<Vec<_>>(),
             "notes": self.notes,
             "figures": figures.collect::<Vec<_>>(),
+            "rounds": series.collect::<Vec<_>>(),
             "counts": counts,
         })
     }
@@ -187,6 +204,27 @@ fn cpu_words(source: &str) -> &'static str {
     match source {
         "schedstat" => "(in nanoseconds, from /proc/PID/task/*/schedstat)",
         _ => "(in ticks of 10 ms, from /proc/PID/stat)",
+    }
+}
+
+/// Ratios and shares are small, and read beside a bound; what else there is goes by thousands.
+fn digits(unit: &str) -> usize {
+    match unit {
+        "x" | "% of a core" | "ms" | "s" => 3,
+        _ => 1,
+    }
+}
+
+/// The figures of all rounds, in as many lines as they need.
+fn rounds(text: &mut String, name: &str, series: &Series) {
+    let mut name = name;
+    for some in series.values().chunks(ROUNDS_OF_A_LINE) {
+        let _ = write!(text, "  {name:<32}");
+        for figure in some {
+            let _ = write!(text, "{figure:>12.3}");
+        }
+        text.push('\n');
+        name = "";
     }
 }
 
@@ -229,6 +267,22 @@ mod tests {
         let table = report().table();
         let line = table.lines().find(|line| line.contains("missed")).unwrap();
         assert!(line.ends_with(" 0"), "{line}");
+    }
+
+    #[test]
+    fn the_figures_of_many_rounds_stay_within_the_columns() {
+        let mut report = report();
+        let mut series = Series::default();
+        for figure in 0..12 {
+            series.push(f64::from(figure) * 1000.5);
+        }
+        report
+            .series
+            .push(("resident after a round", "KiB", series));
+        let table = report.table();
+        assert!(table.lines().all(|line| line.len() <= 100), "{table}");
+        assert!(table.contains("11005.500"), "{table}");
+        assert_eq!(report.json()["rounds"][0]["values"][11], 11005.5);
     }
 
     #[test]

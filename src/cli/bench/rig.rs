@@ -19,7 +19,7 @@ use crate::wire::seal::Key;
 /// Descriptors of this process that are not clients.
 const DESCRIPTORS_BESIDE: u64 = 64;
 /// The key of a gateway that is started for the measurement.
-const KEY_ID: u32 = 1;
+pub(super) const KEY_ID: u32 = 1;
 
 /// All of it. What it has started ends when it is dropped.
 pub(super) struct Rig {
@@ -37,6 +37,8 @@ pub(super) struct Rig {
     secret: Option<(u32, Secret)>,
     /// Where its metrics are, where that is known.
     pub(super) admin: Option<SocketAddr>,
+    /// What heartbeat the clients ask for, in seconds.
+    pub(super) heartbeat_s: u16,
     /// Held for its end.
     _gateway: Option<Gateway>,
 }
@@ -96,6 +98,7 @@ impl Rig {
             udp,
             admin,
             secret,
+            heartbeat_s: load::HEARTBEAT_S,
             _gateway: gateway,
         };
         if let Some(floor) = &mut rig.floor {
@@ -140,11 +143,20 @@ impl Rig {
         }
     }
 
+    /// CPU time of the gateway so far; 0 where its process is not known.
+    pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let known = self.load.pid.map(machine::cpu_time).transpose()?;
+        Ok(known.unwrap_or_default())
+    }
+
     /// Connects the clients, each in `groups` groups in which nothing is ever said.
     pub(super) fn connect(&mut self, clients: usize, groups: usize) -> Result<(), Failure> {
         let names: Vec<String> = (0..groups).map(|group| format!("quiet-{group}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let hello = |client: usize, out: &mut Vec<u8>| load::hello(client, &names, out);
+        let heartbeat_s = self.heartbeat_s;
+        let hello = |client: usize, out: &mut Vec<u8>| {
+            load::hello_with(client, &names, heartbeat_s, out);
+        };
         let bar = bar(clients, "clients")?;
         let native = self.native;
         let crowd = &mut self.load.crowd;

@@ -10,6 +10,11 @@ impl Series {
         self.0.push(figure);
     }
 
+    /// The rounds' figures, in their order.
+    pub fn values(&self) -> &[f64] {
+        &self.0
+    }
+
     /// The middle one; NaN of no rounds.
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();

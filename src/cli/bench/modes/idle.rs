@@ -1,26 +1,27 @@
-//! What a connection takes that only is there.
+//! What a connection takes that only is there, and what its heartbeats cost.
 
 use std::time::Duration;
 
 use super::super::Bench;
-use super::super::load::Shape;
+use super::super::load::{Cost, Shape};
 use super::super::machine::resident_bytes;
 use super::super::recorder::Recorder;
 use super::super::report::Report;
 use super::super::rig::{Rig, bar};
 use crate::cli::exit::Failure;
 
-/// How long nothing happens.
-const QUIET: Duration = Duration::from_secs(10);
+/// The longest look at a gateway without clients: nothing that it then does comes less often.
+const EMPTY_MAX: Duration = Duration::from_secs(10);
+/// What a broadcast leaves to do belongs to no quiet time.
+const SETTLED: Duration = Duration::from_secs(1);
 
 pub(in super::super) fn idle(bench: &Bench) -> Result<(Report, u64), Failure> {
-    if bench.to.is_some() && bench.server_pid.is_none() {
-        return Err(Failure::usage(
-            "idle reads the memory of the gateway's process: name it with --server-pid",
-        ));
-    }
+    super::needs_pid(bench, "idle")?;
+    let time = Duration::from_secs(bench.seconds as u64);
     let mut rig = Rig::start(bench, 0)?;
+    rig.heartbeat_s = bench.heartbeat.unwrap_or_default();
     let pid = rig.load.pid.unwrap_or_default();
+    let empty = quiet(&mut rig, time.min(EMPTY_MAX), "seconds without clients")?;
     let before = resident_bytes(pid)?;
     rig.connect(bench.clients, bench.groups)?;
     let shape = Shape {
@@ -31,20 +32,42 @@ pub(in super::super) fn idle(bench: &Bench) -> Result<(Report, u64), Failure> {
     let mut recorder = Recorder::default();
     let heard = rig.load.broadcasts(1, &shape, &mut recorder)?;
     let after = resident_bytes(pid)?;
-    let bar = bar(1, "quiet")?;
-    let quiet = rig.load.listen(QUIET)?;
-    bar.finish_and_clear();
+    rig.load.listen(SETTLED)?;
+    let pings = rig.load.crowd.tally.pings;
+    let with = quiet(&mut rig, time, "seconds with clients")?;
+    let pings = rig.load.crowd.tally.pings - pings;
     let mut report = bench.report("idle clients after one broadcast", "client");
     let each = after.saturating_sub(before) as f64 / bench.clients as f64;
-    let share = 100.0 * quiet.cpu.as_secs_f64() / quiet.elapsed.as_secs_f64();
     report.figures = vec![
         ("resident without clients", before as f64 / 1024.0, "KiB"),
         ("resident with clients", after as f64 / 1024.0, "KiB"),
         ("resident a client", each, "bytes"),
-        ("CPU over 10 s", share, "% of a core"),
+        ("quiet time", with.elapsed.as_secs_f64(), "s"),
+        ("CPU without clients", share(&empty), "% of a core"),
+        ("CPU with clients", share(&with), "% of a core"),
     ];
+    report.count("heartbeats answered", pings);
     report.count("arrived", heard.deliveries);
     report.count("missed", heard.missed);
     report.count("connections lost", rig.load.crowd.tally.lost);
-    Ok((report, heard.missed))
+    Ok((report, heard.missed + rig.load.crowd.tally.lost))
+}
+
+/// Nothing is sent for so long; PINGs are answered.
+fn quiet(rig: &mut Rig, time: Duration, what: &'static str) -> anyhow::Result<Cost> {
+    let seconds = usize::try_from(time.as_secs())?;
+    let bar = bar(seconds, what)?;
+    let mut total = Cost::default();
+    for _ in 0..seconds {
+        let cost = rig.load.listen(Duration::from_secs(1))?;
+        total.cpu += cost.cpu;
+        total.elapsed += cost.elapsed;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(total)
+}
+
+fn share(quiet: &Cost) -> f64 {
+    100.0 * quiet.cpu.as_secs_f64() / quiet.elapsed.as_secs_f64()
 }

@@ -1,22 +1,57 @@
-//! What clients that never read do to the others.
+//! What clients that never read, and datagrams that have to be refused, do to the others.
 
 use super::super::Bench;
-use super::super::load::Shape;
-use super::super::metrics::Counters;
-use super::super::recorder::Recorder;
+use super::super::flood::{self, Bad, Flooded};
+use super::super::load::{Cost, Shape};
+use super::super::recorder::{Latencies, Recorder};
 use super::super::report::Report;
-use super::super::rig::{Rig, bar};
+use super::super::rig::{KEY_ID, Rig, bar};
+use super::super::rounds::{Series, rotation};
+use super::account::{Account, Before};
 use super::answers;
 use crate::cli::exit::Failure;
 
 /// Deliveries a second, where no rate is given: about half of what one core can do.
 const DELIVERIES_A_SECOND: f64 = 60_000.0;
-/// How long each of the two runs takes, where no number of messages is given.
-const SECONDS: f64 = 20.0;
+/// How long a round takes, where no number of messages is given: longer than the ten seconds after
+/// which the gateway cuts off those who never read.
+const SECONDS: f64 = 12.0;
+/// How many of a hundred never read, where nothing else is said.
+const STALLED_PERCENT: f64 = 1.0;
 
-const DELIVERIES: &str = "pushgate_deliveries_total";
-const CLOSED: &str = "pushgate_connections_closed_total";
-const WAITING: &str = "pushgate_deliveries_waiting";
+/// What was seen in all rounds of one kind, and the percentiles of each.
+#[derive(Default)]
+struct Side {
+    all: Recorder,
+    p50: Series,
+    p99: Series,
+    last_p50: Series,
+    last_p99: Series,
+    total: Cost,
+}
+
+impl Side {
+    fn add(&mut self, round: &Recorder, cost: &Cost) -> anyhow::Result<()> {
+        let ms = |latencies: &Latencies, quantile| {
+            latencies.value_at_quantile(quantile) as f64 / 1_000_000.0
+        };
+        self.p50.push(ms(&round.messages, 0.5));
+        self.p99.push(ms(&round.messages, 0.99));
+        self.last_p50.push(ms(&round.last, 0.5));
+        self.last_p99.push(ms(&round.last, 0.99));
+        self.all.messages.add(&round.messages)?;
+        self.all.last.add(&round.last)?;
+        self.total.deliveries += cost.deliveries;
+        self.total.missed += cost.missed;
+        self.total.elapsed += cost.elapsed;
+        self.total.cpu += cost.cpu;
+        Ok(())
+    }
+
+    fn cpu_share(&self) -> f64 {
+        100.0 * self.total.cpu.as_secs_f64() / self.total.elapsed.as_secs_f64()
+    }
+}
 
 pub(in super::super) fn isolation(bench: &Bench) -> Result<(Report, u64), Failure> {
     let mut rig = Rig::start(bench, 0)?;
@@ -29,66 +64,137 @@ pub(in super::super) fn isolation(bench: &Bench) -> Result<(Report, u64), Failur
         rate: Some(rate),
     };
     let count = bench.messages((rate * SECONDS).ceil() as usize);
-    let stalled = ((bench.clients as f64 * bench.stalled / 100.0).ceil() as usize)
-        .min(bench.clients.saturating_sub(1));
-    let (mut quiet, mut beside) = (Recorder::default(), Recorder::default());
-    let bar = bar(2, "runs")?;
-    let first = rig.load.broadcasts(count, &shape, &mut quiet)?;
-    bar.inc(1);
-    for client in bench.clients - stalled..bench.clients {
-        rig.load.crowd.stall(client)?;
-    }
-    let before = rig.admin.map(Counters::read).transpose()?;
-    let written_before = matched(&rig);
-    let mut total = rig.load.broadcasts(count, &shape, &mut beside)?;
-    let matched = matched(&rig) - written_before;
-    let after = rig.admin.map(Counters::read).transpose()?;
-    bar.finish_and_clear();
-    let title = format!(
-        "broadcasts, {rate:.1} a second, {stalled} of the clients never reading in the second run"
-    );
-    let mut report = bench.report(&title, "delivery");
-    let p99 = |recorder: &Recorder| recorder.messages.value_at_quantile(0.99) as f64;
-    let times = p99(&beside) / p99(&quiet);
-    report.latencies = vec![
-        ("quiet: at a client", quiet.messages),
-        ("quiet: at the last client", quiet.last),
-        ("beside them: at a client", beside.messages),
-        ("beside them: at the last client", beside.last),
-    ];
-    total.missed += first.missed;
-    answers(&rig, &total, &mut report);
-    report.figures.push(("p99 beside them / quiet", times, "x"));
-    if let (Some(before), Some(after)) = (before, after) {
-        account(&before, &after, matched, &mut report);
-    }
-    Ok((report, total.missed))
-}
-
-/// Deliveries that the answers have counted.
-fn matched(rig: &Rig) -> i64 {
-    let answers = &rig.load.pusher.answers;
-    (answers.written + answers.waiting + answers.refused).cast_signed()
-}
-
-/// Where every delivery of the second run has gone, by the gateway's own counters.
-fn account(before: &Counters, after: &Counters, matched: i64, report: &mut Report) {
-    let mut left = matched - (after.value(WAITING) - before.value(WAITING));
-    let tell = |report: &mut Report, name: String, count: i64| {
-        report.count(name, count.unsigned_abs());
+    let percent = if bench.storm.is_some() {
+        0.0
+    } else {
+        STALLED_PERCENT
     };
-    tell(report, "second run: matched".to_owned(), matched);
-    for (outcome, count) in after.since(before, DELIVERIES) {
-        left -= count;
-        tell(report, format!("second run: {outcome}"), count);
+    let stalled = bench.stalled(percent);
+    let (mut quiet, mut disturbed) = (Side::default(), Side::default());
+    let (mut account, mut flooded) = (Account::default(), Flooded::default());
+    let bar = bar(2 * bench.rounds, "rounds")?;
+    // Everything is met once, and does not count.
+    let first = count.min(rate.ceil() as usize);
+    let warm_up = rig
+        .load
+        .broadcasts(first, &shape, &mut Recorder::default())?;
+    for round in 0..bench.rounds {
+        for kind in rotation(round, 2) {
+            let mut recorder = Recorder::default();
+            if kind == 0 {
+                let cost = rig.load.broadcasts(count, &shape, &mut recorder)?;
+                quiet.add(&recorder, &cost)?;
+            } else {
+                let before = Before::look(&rig)?;
+                for client in bench.clients - stalled..bench.clients {
+                    rig.load.crowd.stall(client)?;
+                }
+                let sent;
+                (sent, disturbed) =
+                    disturb(bench, &mut rig, count, &shape, &mut recorder, disturbed)?;
+                account.settle(&mut rig, &before, stalled, sent.sent)?;
+                flooded.sent += sent.sent;
+                flooded.elapsed += sent.elapsed;
+                rig.load.crowd.cut_stalled();
+                rig.connect(stalled, bench.groups)?;
+            }
+            bar.inc(1);
+            bar.set_message(format!(
+                "p99 {:.3} ms quiet, {:.3} ms disturbed",
+                quiet.p99.median(),
+                disturbed.p99.median()
+            ));
+        }
     }
-    tell(
-        report,
-        "second run: waiting".to_owned(),
-        after.value(WAITING),
-    );
-    tell(report, "second run: unaccounted".to_owned(), left);
-    for (reason, count) in after.since(before, CLOSED) {
-        tell(report, format!("closed: {reason}"), count);
+    bar.finish_and_clear();
+    let storm = match bench.storm {
+        Some(_) => ", a storm",
+        None => "",
+    };
+    let title = format!("{rate:.1} broadcasts a second, {stalled} never reading{storm}");
+    let mut report = bench.report(&title, "delivery");
+    let mut total = quiet.total;
+    total.deliveries += disturbed.total.deliveries;
+    total.elapsed += disturbed.total.elapsed;
+    total.missed += disturbed.total.missed + warm_up.missed;
+    answers(&rig, &total, &mut report);
+    ratios(&quiet, &disturbed, &mut report);
+    if rig.load.pid.is_some() {
+        for (name, side) in [("CPU quiet", &quiet), ("CPU disturbed", &disturbed)] {
+            report.figures.push((name, side.cpu_share(), "% of a core"));
+        }
     }
+    account.tell(stalled * bench.rounds, &mut report);
+    if bench.storm.is_some() {
+        let reached = ("storm: datagrams a second", flooded.rate(), "");
+        report.figures.push(reached);
+        account.tell_refused(flooded.sent, &mut report);
+    }
+    report.latencies = vec![
+        ("quiet: at a client", quiet.all.messages),
+        ("quiet: at the last client", quiet.all.last),
+        ("disturbed: at a client", disturbed.all.messages),
+        ("disturbed: at the last client", disturbed.all.last),
+    ];
+    report.series = vec![
+        ("p99 quiet", "ms", quiet.p99),
+        ("p99 disturbed", "ms", disturbed.p99),
+    ];
+    let missed = total.missed + account.unaccounted() + account.unrefused(flooded.sent);
+    Ok((report, missed))
+}
+
+/// A disturbed round: the broadcasts, and the storm meanwhile.
+fn disturb(
+    bench: &Bench,
+    rig: &mut Rig,
+    count: usize,
+    shape: &Shape,
+    recorder: &mut Recorder,
+    mut side: Side,
+) -> anyhow::Result<(Flooded, Side)> {
+    let bad = if bench.storm_mix { Bad::Mix } else { Bad::Mac };
+    let storm = match bench.storm {
+        Some(rate) => {
+            let gateway = rig.load.pusher.socket().peer_addr()?;
+            let key_id = bench.key_id.unwrap_or(KEY_ID);
+            Some(flood::start(gateway, key_id, shape.size, bad, rate)?)
+        }
+        None => None,
+    };
+    let cost = rig.load.broadcasts(count, shape, recorder)?;
+    let flooded = match storm {
+        Some(storm) => storm.end()?,
+        None => Flooded::default(),
+    };
+    side.add(recorder, &cost)?;
+    Ok((flooded, side))
+}
+
+/// Of medians over the rounds, so that one bad round of either kind does not make the figure.
+fn ratios(quiet: &Side, disturbed: &Side, report: &mut Report) {
+    let pairs = [
+        ("p50 disturbed / quiet", &disturbed.p50, &quiet.p50),
+        ("p99 disturbed / quiet", &disturbed.p99, &quiet.p99),
+        (
+            "last p50 disturbed / quiet",
+            &disturbed.last_p50,
+            &quiet.last_p50,
+        ),
+        (
+            "last p99 disturbed / quiet",
+            &disturbed.last_p99,
+            &quiet.last_p99,
+        ),
+    ];
+    for (name, above, below) in pairs {
+        let ratio = above.median() / below.median();
+        report.figures.push((name, ratio, "x"));
+    }
+    let medians = [
+        ("p99 quiet, median", quiet.p99.median()),
+        ("p99 disturbed, median", disturbed.p99.median()),
+    ];
+    let medians = medians.map(|(name, median)| (name, median, "ms"));
+    report.figures.extend(medians);
 }
