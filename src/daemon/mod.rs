@@ -230,16 +230,7 @@ impl Parts {
         };
         let epoch = rand::random_range(1..=u64::MAX);
         let hub = Arc::new(Hub::new(options, metrics, epoch, monotonic()));
-        let keys = settings.keys.iter().map(|key| {
-            let grant = Grant {
-                key: Some(key.key.clone()),
-                ops: key.ops.clone(),
-                scopes: key.scopes.clone(),
-                groups: key.groups.clone(),
-            };
-            (key.id, grant)
-        });
-        let keyring = Keyring::new(keys, udp.unsigned == Unsigned::Loopback);
+        let keyring = keyring(settings);
         // window + future + 10 s, rounded up.
         let lifetime = udp.window + udp.future + Duration::from_secs(11);
         let lifetime = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX / 2);
@@ -304,6 +295,23 @@ impl Parts {
             kernel_drops,
         }
     }
+}
+
+/// The keys as configured, for the start and for [`Intake::set_keyring`].
+fn keyring(settings: &Settings) -> Keyring {
+    let grants = settings.keys.iter().map(|key| {
+        let grant = Grant {
+            key: Some(key.key.clone()),
+            ops: key.ops.clone(),
+            scopes: key.scopes.clone(),
+            groups: key.groups.clone(),
+            rate: key.rate,
+            not_before_ms: key.not_before_ms.unwrap_or(0),
+            not_after_ms: key.not_after_ms.unwrap_or(u64::MAX),
+        };
+        (key.id, grant)
+    });
+    Keyring::new(grants, settings.udp.unsigned == Unsigned::Loopback)
 }
 
 fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {

@@ -183,6 +183,12 @@ pub struct Key {
     pub scopes: Vec<Scope>,
     /// The groups it may name: patterns, where a trailing `*` stands for any rest. `None`: all.
     pub groups: Option<Vec<String>>,
+    /// Requests a second, and as many at once; 0: no bound.
+    pub rate: u32,
+    /// Unix milliseconds before which it is unknown.
+    pub not_before_ms: Option<u64>,
+    /// Unix milliseconds after which it is unknown; not before the one above.
+    pub not_after_ms: Option<u64>,
 }
 
 /// The admin door.

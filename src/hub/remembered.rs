@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::sync::{Mutex, lock};
@@ -109,10 +110,18 @@ pub struct Remembered {
     digests: RandomState,
     max: usize,
     len: AtomicUsize,
-    /// Ids held under each key; a key may hold half of the memory when there are two keys or more.
-    by_key: HashMap<u32, AtomicUsize>,
+    keys: ArcSwap<Keys>,
     /// Seconds for which an id is remembered.
     lifetime: u32,
+}
+
+/// Who may hold how much of the memory.
+#[derive(Default)]
+struct Keys {
+    /// Ids held under each key.
+    held: HashMap<u32, Arc<AtomicUsize>>,
+    /// Ids that one key may hold: half of the memory when there are two keys or more.
+    share: usize,
 }
 
 /// Room for one id, given back when it is dropped unused.
@@ -126,21 +135,38 @@ impl Remembered {
     /// Room for `max` ids of the keys `key_ids`, each for `lifetime` seconds.
     pub fn new(max: usize, key_ids: impl IntoIterator<Item = u32>, lifetime: u32) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let by_key = key_ids
-            .into_iter()
-            .map(|id| (id, AtomicUsize::new(0)))
-            .collect();
         let (hasher, digests) = (DefaultHashBuilder::default(), RandomState::new());
-        let len = AtomicUsize::new(0);
-        Self {
+        let (len, keys) = (AtomicUsize::new(0), ArcSwap::default());
+        let remembered = Self {
             shards,
             hasher,
             digests,
             max,
             len,
-            by_key,
+            keys,
             lifetime,
+        };
+        remembered.set_keys(key_ids);
+        remembered
+    }
+
+    /// From now on these are the keys. One that is gone keeps its count as long as ids of it are
+    /// remembered, or those would be missing in it when the key comes back.
+    pub fn set_keys(&self, key_ids: impl IntoIterator<Item = u32>) {
+        let old = self.keys.load();
+        let count = |id| (id, old.held.get(&id).cloned().unwrap_or_default());
+        let mut held: HashMap<_, _> = key_ids.into_iter().map(count).collect();
+        let share = if held.len() > 1 {
+            self.max / 2
+        } else {
+            self.max
+        };
+        for (id, count) in &old.held {
+            if count.load(Ordering::Relaxed) > 0 {
+                held.entry(*id).or_insert_with(|| Arc::clone(count));
+            }
         }
+        self.keys.store(Arc::new(Keys { held, share }));
     }
 
     /// Ids remembered now.
@@ -173,14 +199,10 @@ impl Remembered {
     /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is
     /// full.
     pub fn reserve(&self, key_id: u32) -> Option<Room<'_>> {
-        let share = if self.by_key.len() > 1 {
-            self.max / 2
-        } else {
-            self.max
-        };
-        let held = self.by_key.get(&key_id)?;
+        let keys = self.keys.load();
+        let held = keys.held.get(&key_id)?;
         let fits = |count: &AtomicUsize, max: usize| count.fetch_add(1, Ordering::Relaxed) < max;
-        if !fits(held, share) {
+        if !fits(held, keys.share) {
             held.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -197,8 +219,10 @@ impl Remembered {
 
     fn forget(&self, key_id: u32) {
         self.len.fetch_sub(1, Ordering::Relaxed);
-        if let Some(held) = self.by_key.get(&key_id) {
-            held.fetch_sub(1, Ordering::Relaxed);
+        if let Some(held) = self.keys.load().held.get(&key_id) {
+            // Never below zero: a key that left at the moment of its last request came back with a
+            // new count.
+            let _ = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         }
     }
 
@@ -365,6 +389,28 @@ mod tests {
         assert!(remembered.reserve(8).is_some());
         drop(rooms);
         assert!(remembered.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_comes_back_finds_its_ids_counted() {
+        let remembered = Remembered::new(4, [7, 8], 26);
+        for number in 0..2 {
+            let room = remembered.reserve(7).expect("room");
+            room.ended(id(number), 5, ENDED, 100);
+        }
+        remembered.set_keys([8]);
+        // Alone, a key may hold all that is left.
+        let rooms: Vec<_> = (0..3).map_while(|_| remembered.reserve(8)).collect();
+        assert_eq!(rooms.len(), 2);
+        drop(rooms);
+        assert!(remembered.recall(&id(0), 5).is_some(), "still remembered");
+        remembered.set_keys([7, 8]);
+        assert!(remembered.reserve(7).is_none(), "its half is full");
+        remembered.set_keys([8]);
+        remembered.sweep(127);
+        assert!(remembered.is_empty());
+        remembered.set_keys([7, 8]);
+        assert!(remembered.reserve(7).is_some());
     }
 
     #[test]

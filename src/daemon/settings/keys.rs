@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::Path;
 
 use super::reader::Table;
+use super::sections::count_u32;
 use super::{Key, Secret};
+use crate::clock::Clock;
 use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
 use crate::wire::seal;
@@ -33,15 +35,24 @@ fn key(table: Table<'_>) -> Option<Key> {
     ];
     let scopes = table.choices("scopes", &scopes);
     let groups = groups(&table);
-    if table.count("rate", 0, 0..=u32::MAX.into()) != 0 {
+    let rate = count_u32(&table, "rate", 0);
+    let (not_before_ms, not_after_ms) = (table.moment("not_before"), table.moment("not_after"));
+    if let (Some(from), Some(until)) = (not_before_ms, not_after_ms)
+        && until < from
+    {
+        let what = "it ends before it begins (not_before)";
         table.problem(
-            "rate",
-            "a rate of a key is not in this version",
-            "write 0: no bound",
+            "not_after",
+            what,
+            "write a later time, or take one of the two out",
         );
     }
-    table.not_yet("not_before", "the lifetime of a key");
-    table.not_yet("not_after", "the lifetime of a key");
+    if not_after_ms.is_some_and(|until| until < Clock::system().now_ms()) {
+        let what = "it is over: the key is unknown";
+        let path = table.key("not_after");
+        let way_out = "take the key out once nobody signs with it";
+        table.document().warn(&path, what, way_out);
+    }
     table.finish();
     Some(Key {
         id: id?,
@@ -49,6 +60,9 @@ fn key(table: Table<'_>) -> Option<Key> {
         ops,
         scopes,
         groups,
+        rate,
+        not_before_ms,
+        not_after_ms,
     })
 }
 

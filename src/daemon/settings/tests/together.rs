@@ -147,6 +147,37 @@ fn what_a_key_may_is_a_list_of_known_words() {
 }
 
 #[test]
+fn the_lifetime_of_a_key_is_two_moments_in_their_order() {
+    let key = format!("[[keys]]\nid = 1\nsecret = \"{SECRET}\"\n");
+    let (from, until) = ("not_before = 2030-01-01T00:00:00Z", "not_after = ");
+    good(&format!("{key}{from}\n{until}2030-01-01T00:00:00Z"));
+    check(
+        &format!("{key}{from}\n{until}2029-12-31T23:59:59Z"),
+        "5:13",
+        &["keys[0].not_after", "ends before it begins"],
+    );
+    for odd in ["2030-01-01T00:00:00", "2030-01-01", "\"tomorrow\"", "5"] {
+        check(
+            &format!("{key}{until}{odd}"),
+            "4:13",
+            &["keys[0].not_after", "a time with its offset"],
+        );
+    }
+    let warnings = good(&format!("{key}{until}2020-01-01T00:00:00Z")).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].to_string().contains("it is over"),
+        "{warnings:?}"
+    );
+    good(&format!("{key}rate = 4294967295"));
+    check(
+        &format!("{key}rate = -1"),
+        "4:8",
+        &["keys[0].rate", "a number"],
+    );
+}
+
+#[test]
 fn each_door_has_a_name_and_an_address_of_its_own() {
     let two = "[[listeners]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n[[listeners]]\n";
     check(
