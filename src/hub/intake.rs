@@ -3,6 +3,7 @@
 //! The order of the checks is the contract's: nothing of a datagram is read beyond its header
 //! before the MAC has passed, and nothing unauthenticated is answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::job::{Job, Jobs};
 use super::pump::Pump;
 use super::remembered::{Ended, Known, Remembered};
 use super::requests::{Call, Carried, Change, Outcome, at_once};
+use super::strangers::{Account, Strangers};
 use super::{Hub, KeyUse};
 use crate::wire::datagram::{Header, Op, ReplyMode, Request, Unverified};
 use crate::wire::reason::{RejectCause, Status};
@@ -52,6 +54,7 @@ pub struct Intake {
     pub(super) jobs: Arc<Jobs>,
     pub(super) holds: Arc<Holds>,
     pub(super) options: IntakeOptions,
+    strangers: Strangers,
     draining: AtomicBool,
 }
 
@@ -121,6 +124,7 @@ impl Intake {
             jobs,
             holds,
             options,
+            strangers: Strangers::default(),
             draining,
         }
     }
@@ -148,7 +152,7 @@ impl Intake {
     pub fn handle(
         &self,
         bytes: &[u8],
-        is_loopback: bool,
+        source: SocketAddr,
         moment: Moment,
         cx: &mut Pump,
         out: &mut Vec<u8>,
@@ -156,7 +160,7 @@ impl Intake {
         let metrics = self.hub.metrics();
         metrics.datagrams_received.inc();
         let keyring = self.keyring.load();
-        let (verified, held) = match verify(&keyring, bytes, is_loopback, moment) {
+        let (verified, held, account) = match self.verify(&keyring, bytes, source, moment) {
             Ok(verified) => verified,
             Err(cause) => {
                 metrics.datagram_rejected(cause);
@@ -207,6 +211,7 @@ impl Intake {
             id,
             digest,
             held,
+            account,
             moment,
             cx,
         };
@@ -236,6 +241,39 @@ impl Intake {
         }
     }
 
+    /// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed. With
+    /// a MAC, also whose budget for wrong ones it was judged by.
+    fn verify<'a, 'k>(
+        &'k self,
+        keyring: &'k Keyring,
+        bytes: &'a [u8],
+        source: SocketAddr,
+        moment: Moment,
+    ) -> Result<(Verified<'a>, &'k Held, Option<Account<'k>>), RejectCause> {
+        let unverified = Unverified::parse(bytes)?;
+        let key_id = unverified.key_id();
+        let unknown = if key_id == 0 {
+            RejectCause::Unsigned
+        } else {
+            RejectCause::Key
+        };
+        let held = keyring.find(key_id, moment.unix_ms).ok_or(unknown)?;
+        let Some(key) = &held.grant.key else {
+            if !source.ip().to_canonical().is_loopback() {
+                return Err(RejectCause::Unsigned);
+            }
+            return Ok((unverified.accept_unsigned()?, held, None));
+        };
+        let account = self.strangers.account(source, self.hub.age(moment.instant));
+        if !account.admits(bytes.len()) {
+            return Err(RejectCause::Source);
+        }
+        let verified = unverified
+            .verify(key)
+            .inspect_err(|_| account.refuse(bytes.len()))?;
+        Ok((verified, held, Some(account)))
+    }
+
     /// Tells datagrams of one id apart. A MAC is a digest already.
     fn digest(&self, verified: &Verified<'_>) -> u64 {
         let bytes = verified.bytes();
@@ -251,6 +289,9 @@ impl Intake {
         let refused = |status| Carried::AtOnce(Outcome::of(status));
         if !self.is_fresh(verified.header(), call.moment) {
             return refused(Status::Stale);
+        }
+        if let Some(account) = &call.account {
+            account.prove();
         }
         if self.draining.load(Ordering::Relaxed) {
             return refused(Status::Draining);
@@ -281,29 +322,6 @@ impl Intake {
             && header.time_ms <= now + self.options.future_ms
             && header.time_ms >= self.options.remembers_from_ms
     }
-}
-
-/// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed.
-fn verify<'a, 'k>(
-    keyring: &'k Keyring,
-    bytes: &'a [u8],
-    is_loopback: bool,
-    moment: Moment,
-) -> Result<(Verified<'a>, &'k Held), RejectCause> {
-    let unverified = Unverified::parse(bytes)?;
-    let key_id = unverified.key_id();
-    let unknown = if key_id == 0 {
-        RejectCause::Unsigned
-    } else {
-        RejectCause::Key
-    };
-    let held = keyring.find(key_id, moment.unix_ms).ok_or(unknown)?;
-    let verified = match &held.grant.key {
-        Some(key) => unverified.verify(key)?,
-        None if is_loopback => unverified.accept_unsigned()?,
-        None => return Err(RejectCause::Unsigned),
-    };
-    Ok((verified, held))
 }
 
 /// The gateway's clock minus the sender's.

@@ -32,6 +32,7 @@ pub mod remembered;
 mod requests;
 pub mod session;
 mod slots;
+mod strangers;
 mod sweep;
 mod usage;
 pub mod walk;

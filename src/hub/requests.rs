@@ -12,6 +12,7 @@ use super::job::{Job, JobPermit, Record, millis};
 use super::log::{Appended, Push, Target};
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Room};
+use super::strangers::Account;
 use super::walk::Walk;
 use crate::clock::monotonic;
 use crate::wire::datagram::{self, Kick, Membership, Targets};
@@ -53,6 +54,7 @@ pub(super) struct Call<'a, 'b> {
     pub(super) id: Id,
     pub(super) digest: u64,
     pub(super) held: &'a Held,
+    pub(super) account: Option<Account<'a>>,
     pub(super) moment: Moment,
     pub(super) cx: &'b mut Pump,
 }

@@ -11,6 +11,7 @@ mod closes;
 mod takeover;
 
 mod datagrams;
+mod keys;
 mod repeats;
 mod requests;
 mod services;

@@ -1,9 +1,9 @@
 //! What holds a secret: the keys of business services and the token of the admin door.
 
-use std::io::Read;
-use std::path::Path;
+use zeroize::Zeroizing;
 
 use super::reader::Table;
+use super::secrets::line_of;
 use super::sections::count_u32;
 use super::{Key, Secret};
 use crate::clock::Clock;
@@ -11,8 +11,6 @@ use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
 use crate::wire::seal;
 
-/// A file that holds a secret is a line; more is the wrong file.
-const SECRET_FILE_BYTES_MAX: u64 = 4_096;
 /// Below this a token is guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
@@ -82,7 +80,7 @@ fn id(table: &Table<'_>) -> Option<u32> {
 fn secret(table: &Table<'_>) -> Option<seal::Key> {
     let (inline, file) = (table.text("secret"), table.text("secret_file"));
     let (name, hex) = match (inline, file) {
-        (Some(hex), None) => ("secret", hex.to_owned()),
+        (Some(hex), None) => ("secret", Zeroizing::new(hex.to_owned())),
         (None, Some(path)) => ("secret_file", line_of(table, "secret_file", path)?),
         (Some(_), Some(_)) => {
             table.problem(
@@ -136,33 +134,4 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
         return None;
     }
     Some(Secret(token))
-}
-
-/// The one line of a file, without the white space around it.
-fn line_of(table: &Table<'_>, key: &str, path: &str) -> Option<String> {
-    let path = table.document().resolve(path);
-    match read_short(&path) {
-        Ok(text) => Some(text.trim().to_owned()),
-        Err(error) => {
-            let what = format!("{} cannot be read: {error}", path.display());
-            table.problem(
-                key,
-                what,
-                "relative paths start at the directory of this file",
-            );
-            None
-        }
-    }
-}
-
-fn read_short(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    file.take(SECRET_FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
-    if SECRET_FILE_BYTES_MAX < text.len() as u64 {
-        let what = format!("more than {SECRET_FILE_BYTES_MAX} bytes");
-        return Err(std::io::Error::other(what));
-    }
-    Ok(text)
 }

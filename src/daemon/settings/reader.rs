@@ -290,6 +290,8 @@ impl<'a> Table<'a> {
 
     fn wrong_type(&self, key: &str, found: &DeValue<'_>, wanted: &str) {
         let found = match found {
+            // What was typed there may be one, only without its quotes.
+            _ if key == "secret" => found.type_str().to_owned(),
             DeValue::String(text) => format!("{text:?}"),
             DeValue::Integer(number) => number.to_string(),
             other => other.type_str().to_owned(),
