@@ -31,6 +31,7 @@ mod registry;
 pub mod remembered;
 mod requests;
 pub mod session;
+mod shares;
 mod slots;
 mod strangers;
 mod sweep;

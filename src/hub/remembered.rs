@@ -4,14 +4,14 @@
 //! Nothing is evicted before its time: where memory for ids is full the answer is BUSY. The ids
 //! live in many small maps, so that none is ever rehashed for long while a datagram waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::shares::Shares;
 use crate::sync::{Mutex, lock};
 use crate::wire::reason::Status;
 use crate::wire::reply::Counts;
@@ -110,18 +110,9 @@ pub struct Remembered {
     digests: RandomState,
     max: usize,
     len: AtomicUsize,
-    keys: ArcSwap<Keys>,
+    shares: Shares,
     /// Seconds for which an id is remembered.
     lifetime: u32,
-}
-
-/// Who may hold how much of the memory.
-#[derive(Default)]
-struct Keys {
-    /// Ids held under each key.
-    held: HashMap<u32, Arc<AtomicUsize>>,
-    /// Ids that one key may hold: half of the memory when there are two keys or more.
-    share: usize,
 }
 
 /// Room for one id, given back when it is dropped unused.
@@ -136,37 +127,22 @@ impl Remembered {
     pub fn new(max: usize, key_ids: impl IntoIterator<Item = u32>, lifetime: u32) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let (hasher, digests) = (DefaultHashBuilder::default(), RandomState::new());
-        let (len, keys) = (AtomicUsize::new(0), ArcSwap::default());
-        let remembered = Self {
+        let (len, shares) = (AtomicUsize::new(0), Shares::new(max, key_ids));
+        Self {
             shards,
             hasher,
             digests,
             max,
             len,
-            keys,
+            shares,
             lifetime,
-        };
-        remembered.set_keys(key_ids);
-        remembered
+        }
     }
 
-    /// From now on these are the keys. One that is gone keeps its count as long as ids of it are
-    /// remembered, or those would be missing in it when the key comes back.
+    /// From now on these are the keys, and no room is set aside under any other. What is remembered
+    /// stays until its time is over.
     pub fn set_keys(&self, key_ids: impl IntoIterator<Item = u32>) {
-        let old = self.keys.load();
-        let count = |id| (id, old.held.get(&id).cloned().unwrap_or_default());
-        let mut held: HashMap<_, _> = key_ids.into_iter().map(count).collect();
-        let share = if held.len() > 1 {
-            self.max / 2
-        } else {
-            self.max
-        };
-        for (id, count) in &old.held {
-            if count.load(Ordering::Relaxed) > 0 {
-                held.entry(*id).or_insert_with(|| Arc::clone(count));
-            }
-        }
-        self.keys.store(Arc::new(Keys { held, share }));
+        self.shares.set_keys(key_ids);
     }
 
     /// Ids remembered now.
@@ -199,14 +175,10 @@ impl Remembered {
     /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is
     /// full.
     pub fn reserve(&self, key_id: u32) -> Option<Room<'_>> {
-        let keys = self.keys.load();
-        let held = keys.held.get(&key_id)?;
-        let fits = |count: &AtomicUsize, max: usize| count.fetch_add(1, Ordering::Relaxed) < max;
-        if !fits(held, keys.share) {
-            held.fetch_sub(1, Ordering::Relaxed);
+        if !self.shares.take(key_id) {
             return None;
         }
-        if !fits(&self.len, self.max) {
+        if self.len.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.forget(key_id);
             return None;
         }
@@ -219,11 +191,7 @@ impl Remembered {
 
     fn forget(&self, key_id: u32) {
         self.len.fetch_sub(1, Ordering::Relaxed);
-        if let Some(held) = self.keys.load().held.get(&key_id) {
-            // Never below zero: a key that left at the moment of its last request came back with a
-            // new count.
-            let _ = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-        }
+        self.shares.give_back(key_id);
     }
 
     fn hash(&self, id: &Id) -> u64 {
@@ -389,28 +357,6 @@ mod tests {
         assert!(remembered.reserve(8).is_some());
         drop(rooms);
         assert!(remembered.is_empty());
-    }
-
-    #[test]
-    fn a_key_that_comes_back_finds_its_ids_counted() {
-        let remembered = Remembered::new(4, [7, 8], 26);
-        for number in 0..2 {
-            let room = remembered.reserve(7).expect("room");
-            room.ended(id(number), 5, ENDED, 100);
-        }
-        remembered.set_keys([8]);
-        // Alone, a key may hold all that is left.
-        let rooms: Vec<_> = (0..3).map_while(|_| remembered.reserve(8)).collect();
-        assert_eq!(rooms.len(), 2);
-        drop(rooms);
-        assert!(remembered.recall(&id(0), 5).is_some(), "still remembered");
-        remembered.set_keys([7, 8]);
-        assert!(remembered.reserve(7).is_none(), "its half is full");
-        remembered.set_keys([8]);
-        remembered.sweep(127);
-        assert!(remembered.is_empty());
-        remembered.set_keys([7, 8]);
-        assert!(remembered.reserve(7).is_some());
     }
 
     #[test]

@@ -197,6 +197,17 @@ fn wrong_macs_of_a_source_are_not_computed_without_end() {
         gateway.ask(7, &push(&[Target::User("nobody")])),
         Ok(Status::Done)
     );
+    // Crowded by small ones, the address has no room for a newcomer at this moment. Those whom it
+    // knows do not notice.
+    gateway.source.set_port(7);
+    forged.truncate(100);
+    for _ in 0..5_000 {
+        let _ = gateway.handle(&forged, &secret(7));
+    }
+    gateway.source.set_port(8);
+    assert_eq!(gateway.ask(7, &PING), Err(RejectCause::Source));
+    gateway.source = honest;
+    assert_eq!(gateway.ask(7, &PING), Ok(Status::Done));
     gateway.source = ([192, 0, 2, 2], 6).into();
     let cause = gateway.handle(&forged, &secret(7));
     assert_eq!(cause, Err(RejectCause::Mac), "another source");
