@@ -113,8 +113,8 @@ impl Clock {
         }
     }
 
-    /// Sets the wall clock under a clock of [`with_wall`](Self::with_wall), in either direction; any
-    /// other clock is left alone.
+    /// Sets the wall clock under a clock of [`with_wall`](Self::with_wall), in either direction;
+    /// any other clock is left alone.
     pub fn set_wall(&self, ms: u64) {
         if let Source::System {
             wall: Wall::Set(now_ms),

@@ -241,8 +241,8 @@ impl Intake {
         }
     }
 
-    /// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed. With
-    /// a MAC, also whose budget for wrong ones it was judged by.
+    /// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed.
+    /// With a MAC, also whose budget for wrong ones it was judged by.
     fn verify<'a, 'k>(
         &'k self,
         keyring: &'k Keyring,

@@ -133,8 +133,8 @@ impl Intake {
         Ok(Carried::AtOnce(outcome))
     }
 
-    /// The last of the checks that every request passes: what comes over the key's rate is BUSY. One
-    /// that another bound makes BUSY after it has cost its token all the same.
+    /// The last of the checks that every request passes: what comes over the key's rate is BUSY.
+    /// One that another bound makes BUSY after it has cost its token all the same.
     pub(super) fn within_rate(&self, call: &Call<'_, '_>) -> Result<(), Status> {
         let now = self.hub.age(call.moment.instant);
         let within = call.held.usage.take(call.held.grant.rate, now);

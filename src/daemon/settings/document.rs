@@ -90,8 +90,8 @@ impl<'a> Document<'a> {
         self.root.get(key)?.get_ref().as_array()
     }
 
-    /// A path of the configuration, seen from the directory of its file, or among the credentials of
-    /// the service.
+    /// A path of the configuration, seen from the directory of its file, or among the credentials
+    /// of the service.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         if let Some(path) = credential(path) {
             return path;

@@ -10,8 +10,8 @@ use super::{Auth, AuthMode, Key, LogFormat, Settings, Unsigned};
 const HIDDEN: &str = "\"***\"";
 
 impl Settings {
-    /// The effective configuration, every key with its value, in TOML. A secret is shown as `"***"`,
-    /// whether it stood in the file or in one of its own.
+    /// The effective configuration, every key with its value, in TOML. A secret is shown as
+    /// `"***"`, whether it stood in the file or in one of its own.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         self.write(&mut text).expect("a string takes all");

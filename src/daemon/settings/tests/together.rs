@@ -208,7 +208,8 @@ fn the_lifetime_of_a_key_is_two_moments_in_their_order() {
 fn what_is_printed_means_the_same() {
     let text = format!(
         "[[keys]]\nid = 1\nsecret = \"{SECRET}\"\n[[keys]]\nid = 2\n\
-        secret = \"{SECRET}\"\nops = [\"push\"]\nscopes = [\"group\"]\ngroups = [\"room/*\"]\nrate = 5\n\
+        secret = \"{SECRET}\"\nops = [\"push\"]\nscopes = [\"group\"]\ngroups = [\"room/*\"]\n\
+        rate = 5\n\
         not_before = 2026-01-01T00:00:00Z\nnot_after = 2100-01-01T00:00:00.25+01:00\n\
         [[listeners]]\nname = \"a \\\"b\\\"\"\naddress = \"[::1]:1\"\n\
         [clients]\nqueue_bytes = \"2MiB\"\nheartbeat = \"90s\"\n[push]\ndeadline = \"0ms\"\n\
