@@ -1,8 +1,10 @@
 //! Every counter, gauge and histogram, in one struct. The doc sentence of a field is its help.
 //!
-//! No label holds a user, a group or an address: the values of each label are a closed list, and
-//! the handle of each value is fetched once, so that nothing is looked up on the hot path.
+//! No label holds a user, a group or an address: the values of each label are a closed list (or the
+//! key ids of the configuration), and the handle of each value is fetched once, so that nothing is
+//! looked up on the hot path.
 
+mod by_key;
 mod family;
 
 #[cfg(test)]
@@ -18,6 +20,7 @@ use crate::wire::datagram::Op;
 use crate::wire::reason::{CloseReason, RejectCause, Status};
 use family::{Declare, Labels};
 
+pub use by_key::ByKey;
 pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};
 
 /// What became of a message at one session that it was due for.
@@ -194,6 +197,16 @@ metrics! {
     requests: CounterFamily = "pushgate_requests_total" (requests());
     /// Repeats of remembered requests; in no other count.
     repeats: IntCounter = "pushgate_repeats_total" (());
+    /// Authentic datagrams by key id, repeats and refused ones too; key 0 is unsigned.
+    key_datagrams: ByKey = "pushgate_key_datagrams_total" (by_key::Kind::Counter);
+    /// When the last authentic datagram came under each key, in seconds since 1970; 0 for a key not
+    /// used since the start.
+    key_last_used: ByKey = "pushgate_key_last_used_timestamp_seconds" (by_key::Kind::Gauge);
+    /// How far the gateway's clock is ahead of the machine's, which was set back.
+    clock_ahead: prometheus::Gauge = "pushgate_clock_ahead_seconds" (());
+    /// Steps of the machine's clock of a second or more, by direction.
+    clock_steps: CounterFamily = "pushgate_clock_steps_total"
+        (Labels::one("direction", ["back", "forward"]));
     /// Replies that the socket did not take.
     replies_unsent: IntCounter = "pushgate_replies_unsent_total" (());
     /// Requests whose results are remembered now.
@@ -279,6 +292,11 @@ impl Metrics {
     /// Counts an error of accept.
     pub fn accept_error(&self, kind: AcceptError) {
         self.accept_errors.at(kind as usize).inc();
+    }
+
+    /// Counts a step of the machine's clock, in milliseconds.
+    pub fn clock_step(&self, step_ms: i64) {
+        self.clock_steps.at(usize::from(step_ms > 0)).inc();
     }
 
     /// Takes the values that are read at a scrape.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use zeroize::Zeroizing;
 
 use super::exit::Failure;
 use super::sender::Sender;
@@ -65,8 +66,8 @@ pub(super) fn key(id: Option<u32>, path: Option<&Path>) -> Result<Option<(u32, K
 
 /// The key in a file of hexadecimal digits.
 pub(super) fn read_key(path: &Path) -> anyhow::Result<Key> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the key file {}", path.display()))?;
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.with_context(|| format!("cannot read the key file {}", path.display()))?;
     Key::from_hex(text.trim()).with_context(|| format!("the key in {} is not one", path.display()))
 }
 

@@ -21,6 +21,10 @@ pub(super) struct Check {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Print the configuration that would run instead: every key with its value, as TOML, with
+    /// "***" for each secret
+    #[arg(long)]
+    print_config: bool,
 }
 
 impl Check {
@@ -31,7 +35,11 @@ impl Check {
             let path = self.config.display();
             output::note(format!("warning: {path}:{line}:{column}: {warning}"));
         }
-        output::line(format!("ok\n{}", summary(&settings).trim_end()))?;
+        if self.print_config {
+            output::line(settings.to_toml().trim_end())?;
+        } else {
+            output::line(format!("ok\n{}", summary(&settings).trim_end()))?;
+        }
         Ok(Exit::Ok)
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use zeroize::Zeroizing;
 
 use super::exit::{CommandResult, Exit};
 use super::output;
@@ -38,11 +39,11 @@ pub(super) struct Keygen {
 
 impl Keygen {
     pub(super) fn run(self) -> CommandResult {
-        let mut secret = [0; SECRET_BYTES];
+        let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         OsRng
-            .try_fill_bytes(&mut secret)
+            .try_fill_bytes(&mut *secret)
             .context("the system gave no random bytes")?;
-        let secret = output::hex(&secret);
+        let secret = Zeroizing::new(output::hex(&*secret));
         if let Some(path) = &self.out {
             write_secret(path, &secret)?;
             // A relative path would be taken as relative to the configuration file.
@@ -50,10 +51,10 @@ impl Keygen {
             output::line(file_snippet(self.id, &path))?;
         } else {
             output::note(format!(
-                "[[keys]]\nid = {}\nsecret = \"{secret}\"\n",
-                self.id
+                "[[keys]]\nid = {}\nsecret = \"{}\"\n",
+                self.id, *secret
             ));
-            output::line(secret)?;
+            output::line(&*secret)?;
         }
         Ok(Exit::Ok)
     }

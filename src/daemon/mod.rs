@@ -4,6 +4,7 @@ pub mod logging;
 pub mod settings;
 
 mod drain;
+mod heartbeat;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,18 +13,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::clock::{Clock, monotonic};
+use crate::clock::{Clock, Watch, monotonic};
 use crate::hub::access::{Grant, Keyring};
 use crate::hub::holds::Holds;
 use crate::hub::intake::{Intake, IntakeOptions};
 use crate::hub::job::Jobs;
-use crate::hub::pump::Pump;
 use crate::hub::remembered::Remembered;
-use crate::hub::{Hub, Options, Sweep};
+use crate::hub::{Hub, Options};
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::{Live, Metrics};
 use crate::transport::admin::access::Token;
@@ -39,8 +38,6 @@ use settings::{Settings, Unsigned};
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// What the largest frame to a client has besides its payload, as WELCOME tells it.
 const PUSH_OVERHEAD_MAX: u32 = 512;
-/// Sessions that the sweep looks at before it yields.
-const SWEEP_STEP: usize = 512;
 
 /// A gateway whose doors are bound.
 pub struct Gateway {
@@ -187,7 +184,9 @@ impl Gateway {
             Kind::Admin,
             report(admin::serve(self.admin, state, stop.clone()), "admin"),
         );
-        ledger.spawn(Kind::Heartbeat, heartbeat(self.parts.clone(), stop));
+        let watch = Watch::new(self.clock.clone());
+        let heartbeat = heartbeat::heartbeat(self.parts.clone(), watch, stop);
+        ledger.spawn(Kind::Heartbeat, heartbeat);
         let Addresses { native, udp, admin } = self.addresses;
         let early = self.remembers_from_ms.saturating_sub(self.clock.now_ms());
         let mut shutdown = std::pin::pin!(shutdown);
@@ -230,16 +229,7 @@ impl Parts {
         };
         let epoch = rand::random_range(1..=u64::MAX);
         let hub = Arc::new(Hub::new(options, metrics, epoch, monotonic()));
-        let keys = settings.keys.iter().map(|key| {
-            let grant = Grant {
-                key: Some(key.key.clone()),
-                ops: key.ops.clone(),
-                scopes: key.scopes.clone(),
-                groups: key.groups.clone(),
-            };
-            (key.id, grant)
-        });
-        let keyring = Keyring::new(keys, udp.unsigned == Unsigned::Loopback);
+        let keyring = keyring(settings);
         // window + future + 10 s, rounded up.
         let lifetime = udp.window + udp.future + Duration::from_secs(11);
         let lifetime = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX / 2);
@@ -292,6 +282,13 @@ impl Parts {
             .set(i64::try_from(self.jobs.len()).unwrap_or(i64::MAX));
         let remembered = i64::try_from(self.remembered.len()).unwrap_or(i64::MAX);
         metrics.remembered_requests.set(remembered);
+        let uses = self.intake.key_uses();
+        let datagrams = uses.iter().map(|key| (key.id, key.datagrams as f64));
+        metrics.key_datagrams.set(datagrams);
+        let last_used = uses
+            .iter()
+            .map(|key| (key.id, key.last_used_ms as f64 / 1e3));
+        metrics.key_last_used.set(last_used);
         let (log_messages, log_bytes) = self.hub.held();
         Live {
             sessions: self.hub.sessions() as u64,
@@ -304,6 +301,23 @@ impl Parts {
             kernel_drops,
         }
     }
+}
+
+/// The keys as configured, for the start and for [`Intake::set_keyring`].
+fn keyring(settings: &Settings) -> Keyring {
+    let grants = settings.keys.iter().map(|key| {
+        let grant = Grant {
+            key: Some(key.key.clone()),
+            ops: key.ops.clone(),
+            scopes: key.scopes.clone(),
+            groups: key.groups.clone(),
+            rate: key.rate,
+            not_before_ms: key.not_before_ms.unwrap_or(0),
+            not_after_ms: key.not_after_ms.unwrap_or(u64::MAX),
+        };
+        (key.id, grant)
+    });
+    Keyring::new(grants, settings.udp.unsigned == Unsigned::Loopback)
 }
 
 fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {
@@ -355,25 +369,6 @@ fn admin_state(
 async fn report(task: impl Future<Output = std::io::Result<()>>, name: &str) {
     if let Err(error) = task.await {
         tracing::error!(target: "pushgate", %error, "the {name} ended");
-    }
-}
-
-/// What time alone brings about, once a second.
-async fn heartbeat(parts: Parts, stop: CancellationToken) {
-    let mut ticks = interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut sweep, hub) = (Sweep::default(), &parts.hub);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let mut cx = Pump::new(monotonic());
-        while !sweep.step(hub, SWEEP_STEP, &mut cx) {
-            tokio::task::yield_now().await;
-        }
-        cx.merge(hub.metrics());
-        parts.remembered.sweep(hub.tick(cx.now));
     }
 }
 

@@ -13,9 +13,12 @@ mod document;
 mod reader;
 
 mod keys;
+mod secrets;
 mod sections;
 
 mod check;
+
+mod print;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 use tracing::level_filters::LevelFilter;
+use zeroize::Zeroizing;
 
 pub use problem::{Problem, Problems};
 
@@ -183,6 +187,12 @@ pub struct Key {
     pub scopes: Vec<Scope>,
     /// The groups it may name: patterns, where a trailing `*` stands for any rest. `None`: all.
     pub groups: Option<Vec<String>>,
+    /// Requests a second, and as many at once; 0: no bound.
+    pub rate: u32,
+    /// Unix milliseconds before which it is unknown.
+    pub not_before_ms: Option<u64>,
+    /// Unix milliseconds after which it is unknown; not before the one above.
+    pub not_after_ms: Option<u64>,
 }
 
 /// The admin door.
@@ -225,9 +235,9 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// A text that no log shows.
+/// A text that no log shows, and that is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// The text itself.
@@ -255,7 +265,9 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong with it, or why it could not be read.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        // A secret may stand in it.
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|error| {
             let what = format!("cannot be read: {error}");
             let (key, way_out) = (String::new(), String::new());
             let problem = Problem {

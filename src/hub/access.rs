@@ -1,8 +1,10 @@
 //! Which service may do what: keys, and what each is good for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::log::Target;
+use super::usage::{KeyUse, Usage};
 use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
 use crate::wire::seal::Key;
@@ -18,6 +20,12 @@ pub struct Grant {
     pub scopes: Vec<Scope>,
     /// The groups it may use, a trailing `*` standing for any rest; `None` for all.
     pub groups: Option<Vec<String>>,
+    /// Requests a second, and as many at once; 0: no bound.
+    pub rate: u32,
+    /// From when on it is known, in unix milliseconds.
+    pub not_before_ms: u64,
+    /// Until when it is known, that millisecond included.
+    pub not_after_ms: u64,
 }
 
 impl Grant {
@@ -29,7 +37,15 @@ impl Grant {
             ops: Op::ALL.to_vec(),
             scopes,
             groups: None,
+            rate: 0,
+            not_before_ms: 0,
+            not_after_ms: u64::MAX,
         }
+    }
+
+    /// Whether the key is known at this unix time, in milliseconds.
+    pub const fn is_valid_at(&self, unix_ms: u64) -> bool {
+        self.not_before_ms <= unix_ms && unix_ms <= self.not_after_ms
     }
 
     /// Whether the key may use `op`.
@@ -62,29 +78,64 @@ impl Grant {
 }
 
 /// All keys of services, by id; id 0 stands for unsigned requests, where they are allowed.
+///
+/// A keyring does not change: a reload makes a new one, which takes over what the old one has
+/// counted. Nobody who verifies a datagram waits for that.
 #[derive(Clone, Debug)]
 pub struct Keyring {
-    grants: HashMap<u32, Grant>,
+    keys: HashMap<u32, Held>,
+}
+
+/// A key of the ring, and what it has done.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) grant: Grant,
+    pub(super) usage: Arc<Usage>,
 }
 
 impl Keyring {
     /// The keys, and whether unsigned requests from loopback are carried out.
     pub fn new(keys: impl IntoIterator<Item = (u32, Grant)>, allow_unsigned: bool) -> Self {
-        let mut grants: HashMap<u32, Grant> = keys.into_iter().collect();
-        if allow_unsigned {
-            grants.insert(0, Grant::everything(None));
-        }
-        Self { grants }
+        let unsigned = allow_unsigned.then(|| (0, Grant::everything(None)));
+        let held = |(id, grant)| {
+            let usage = Arc::default();
+            (id, Held { grant, usage })
+        };
+        let keys = keys.into_iter().chain(unsigned).map(held).collect();
+        Self { keys }
     }
 
-    /// What the key may do; `None` for an unknown one.
-    pub fn grant(&self, key_id: u32) -> Option<&Grant> {
-        self.grants.get(&key_id)
+    /// The key of this id at this unix time, in milliseconds; `None` for an unknown one, which one
+    /// outside its time is too.
+    pub(super) fn find(&self, key_id: u32, unix_ms: u64) -> Option<&Held> {
+        let held = self.keys.get(&key_id)?;
+        held.grant.is_valid_at(unix_ms).then_some(held)
     }
 
     /// The ids of all keys, 0 among them where unsigned requests are allowed.
     pub fn ids(&self) -> impl Iterator<Item = u32> {
-        self.grants.keys().copied()
+        self.keys.keys().copied()
+    }
+
+    /// Goes on counting where `old` stands, for each id that both have: a reload shall not fill the
+    /// bucket of a key whose rate is used up.
+    pub(super) fn take_over(&mut self, old: &Self) {
+        for (id, held) in &mut self.keys {
+            if let Some(old) = old.keys.get(id) {
+                held.usage = Arc::clone(&old.usage);
+            }
+        }
+    }
+
+    /// What each key has been used for, in the order of the ids.
+    pub fn uses(&self) -> Vec<KeyUse> {
+        let mut uses: Vec<_> = self
+            .keys
+            .iter()
+            .map(|(id, held)| held.usage.of(*id))
+            .collect();
+        uses.sort_unstable_by_key(|key| key.id);
+        uses
     }
 }
 
@@ -113,7 +164,40 @@ mod tests {
 
     #[test]
     fn unsigned_is_a_key_of_its_own_where_it_is_allowed() {
-        assert!(Keyring::new([], true).grant(0).is_some());
-        assert!(Keyring::new([], false).grant(0).is_none());
+        assert!(Keyring::new([], true).find(0, 0).is_some());
+        assert!(Keyring::new([], false).find(0, 0).is_none());
+    }
+
+    #[test]
+    fn a_key_outside_its_time_is_unknown() {
+        let grant = Grant {
+            not_before_ms: 10,
+            not_after_ms: 20,
+            ..Grant::everything(None)
+        };
+        let keyring = Keyring::new([(7, grant)], false);
+        for (unix_ms, known) in [(0, false), (9, false), (10, true), (20, true), (21, false)] {
+            assert_eq!(keyring.find(7, unix_ms).is_some(), known, "at {unix_ms}");
+        }
+    }
+
+    #[test]
+    fn a_new_ring_goes_on_counting_where_the_old_one_stands() {
+        let ring = |ids: &[u32]| {
+            let grants = ids.iter().map(|id| (*id, Grant::everything(None)));
+            Keyring::new(grants, false)
+        };
+        let old = ring(&[7, 8]);
+        old.find(7, 0).unwrap().usage.note(1_000);
+        let mut new = ring(&[7, 9]);
+        new.take_over(&old);
+        // One who still holds the old ring counts in the new one too.
+        old.find(7, 0).unwrap().usage.note(2_000);
+        let used = |id, datagrams, last_used_ms| KeyUse {
+            id,
+            datagrams,
+            last_used_ms,
+        };
+        assert_eq!(new.uses(), [used(7, 2, 2_000), used(9, 0, 0)]);
     }
 }

@@ -3,17 +3,21 @@
 //! The order of the checks is the contract's: nothing of a datagram is read beyond its header
 //! before the MAC has passed, and nothing unauthenticated is answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Hub;
-use super::access::{Grant, Keyring};
+use arc_swap::ArcSwap;
+
+use super::access::{Held, Keyring};
 use super::holds::Holds;
 use super::job::{Job, Jobs};
 use super::pump::Pump;
 use super::remembered::{Ended, Known, Remembered};
 use super::requests::{Call, Carried, Change, Outcome, at_once};
+use super::strangers::{Account, Strangers};
+use super::{Hub, KeyUse};
 use crate::wire::datagram::{Header, Op, ReplyMode, Request, Unverified};
 use crate::wire::reason::{RejectCause, Status};
 use crate::wire::reply::{Reply, encode_reply};
@@ -45,11 +49,12 @@ pub struct Moment {
 /// Takes datagrams in, in the order in which they were received.
 pub struct Intake {
     pub(super) hub: Arc<Hub>,
-    keyring: Keyring,
+    keyring: ArcSwap<Keyring>,
     pub(super) remembered: Arc<Remembered>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) holds: Arc<Holds>,
     pub(super) options: IntakeOptions,
+    strangers: Strangers,
     draining: AtomicBool,
 }
 
@@ -111,7 +116,7 @@ impl Intake {
         holds: Arc<Holds>,
         options: IntakeOptions,
     ) -> Self {
-        let draining = AtomicBool::new(false);
+        let (keyring, draining) = (ArcSwap::from_pointee(keyring), AtomicBool::new(false));
         Self {
             hub,
             keyring,
@@ -119,8 +124,23 @@ impl Intake {
             jobs,
             holds,
             options,
+            strangers: Strangers::default(),
             draining,
         }
+    }
+
+    /// From now on these are the keys, from the next datagram on; for a reload, which is one at a
+    /// time. A key that stays keeps its counts and the level of its bucket. What runs under a key
+    /// that is gone ends and is answered; a repeat of it is not.
+    pub fn set_keyring(&self, mut keyring: Keyring) {
+        keyring.take_over(&self.keyring.load());
+        self.remembered.set_keys(keyring.ids());
+        self.keyring.store(Arc::new(keyring));
+    }
+
+    /// What each key has been used for.
+    pub fn key_uses(&self) -> Vec<KeyUse> {
+        self.keyring.load().uses()
     }
 
     /// From now on what is new is answered with DRAINING; recorded results are still told.
@@ -132,14 +152,15 @@ impl Intake {
     pub fn handle(
         &self,
         bytes: &[u8],
-        is_loopback: bool,
+        source: SocketAddr,
         moment: Moment,
         cx: &mut Pump,
         out: &mut Vec<u8>,
     ) -> Handled {
         let metrics = self.hub.metrics();
         metrics.datagrams_received.inc();
-        let (verified, grant) = match self.verify(bytes, is_loopback) {
+        let keyring = self.keyring.load();
+        let (verified, held, account) = match self.verify(&keyring, bytes, source, moment) {
             Ok(verified) => verified,
             Err(cause) => {
                 metrics.datagram_rejected(cause);
@@ -147,9 +168,10 @@ impl Intake {
             }
         };
         let header = *verified.header();
+        held.usage.note(moment.unix_ms);
         let answer = Answer {
             header,
-            key: grant.key.clone(),
+            key: held.grant.key.clone(),
         };
         let wants_answer = !is_quiet(verified.op(), verified.body());
         let op = verified.op();
@@ -188,7 +210,8 @@ impl Intake {
         let mut call = Call {
             id,
             digest,
-            grant,
+            held,
+            account,
             moment,
             cx,
         };
@@ -219,11 +242,14 @@ impl Intake {
     }
 
     /// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed.
-    fn verify<'a>(
-        &self,
+    /// With a MAC, also whose budget for wrong ones it was judged by.
+    fn verify<'a, 'k>(
+        &'k self,
+        keyring: &'k Keyring,
         bytes: &'a [u8],
-        is_loopback: bool,
-    ) -> Result<(Verified<'a>, &Grant), RejectCause> {
+        source: SocketAddr,
+        moment: Moment,
+    ) -> Result<(Verified<'a>, &'k Held, Option<Account<'k>>), RejectCause> {
         let unverified = Unverified::parse(bytes)?;
         let key_id = unverified.key_id();
         let unknown = if key_id == 0 {
@@ -231,13 +257,21 @@ impl Intake {
         } else {
             RejectCause::Key
         };
-        let grant = self.keyring.grant(key_id).ok_or(unknown)?;
-        let verified = match &grant.key {
-            Some(key) => unverified.verify(key)?,
-            None if is_loopback => unverified.accept_unsigned()?,
-            None => return Err(RejectCause::Unsigned),
+        let held = keyring.find(key_id, moment.unix_ms).ok_or(unknown)?;
+        let Some(key) = &held.grant.key else {
+            if !source.ip().to_canonical().is_loopback() {
+                return Err(RejectCause::Unsigned);
+            }
+            return Ok((unverified.accept_unsigned()?, held, None));
         };
-        Ok((verified, grant))
+        let account = self.strangers.account(source, self.hub.age(moment.instant));
+        if !account.admits(bytes.len()) {
+            return Err(RejectCause::Source);
+        }
+        let verified = unverified
+            .verify(key)
+            .inspect_err(|_| account.refuse(bytes.len()))?;
+        Ok((verified, held, Some(account)))
     }
 
     /// Tells datagrams of one id apart. A MAC is a digest already.
@@ -256,10 +290,13 @@ impl Intake {
         if !self.is_fresh(verified.header(), call.moment) {
             return refused(Status::Stale);
         }
+        if let Some(account) = &call.account {
+            account.prove();
+        }
         if self.draining.load(Ordering::Relaxed) {
             return refused(Status::Draining);
         }
-        if !call.grant.may_use(verified.op()) {
+        if !call.held.grant.may_use(verified.op()) {
             return refused(Status::Denied);
         }
         let Ok(request) = Request::decode(verified.op(), verified.body()) else {
@@ -270,8 +307,8 @@ impl Intake {
             Request::Join(membership) => self.change_groups(&membership, call, Change::Join),
             Request::Leave(membership) => self.change_groups(&membership, call, Change::Leave),
             Request::Kick(kick) => self.kick(&kick, call),
-            Request::Presence(targets) => self.presence(&targets, call.grant),
-            Request::Ping(bytes) => Ok(Outcome {
+            Request::Presence(targets) => self.presence(&targets, call),
+            Request::Ping(bytes) => self.within_rate(call).map(|()| Outcome {
                 tail: bytes.to_vec(),
                 ..Outcome::of(Status::Done)
             }),

@@ -31,8 +31,11 @@ mod registry;
 pub mod remembered;
 mod requests;
 pub mod session;
+mod shares;
 mod slots;
+mod strangers;
 mod sweep;
+mod usage;
 pub mod walk;
 
 use std::sync::Arc;
@@ -50,6 +53,7 @@ pub use log::{Appended, Push, Refused, Target};
 pub use registry::{Attach, AttachError};
 pub use session::{Sink, Wants};
 pub use sweep::Sweep;
+pub use usage::KeyUse;
 
 #[cfg(test)]
 mod tests;
@@ -233,8 +237,12 @@ impl Hub {
     /// Whole seconds since the hub began: precise enough for heartbeats, of which the shortest is 5
     /// s.
     pub(crate) fn tick(&self, now: Instant) -> u32 {
-        let seconds = now.saturating_duration_since(self.started).as_secs();
-        u32::try_from(seconds).unwrap_or(u32::MAX)
+        u32::try_from(self.age(now).as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// How long ago the hub began.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 
     /// How many sessions `target` has.

@@ -4,13 +4,14 @@
 //! Nothing is evicted before its time: where memory for ids is full the answer is BUSY. The ids
 //! live in many small maps, so that none is ever rehashed for long while a datagram waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::shares::Shares;
 use crate::sync::{Mutex, lock};
 use crate::wire::reason::Status;
 use crate::wire::reply::Counts;
@@ -109,8 +110,7 @@ pub struct Remembered {
     digests: RandomState,
     max: usize,
     len: AtomicUsize,
-    /// Ids held under each key; a key may hold half of the memory when there are two keys or more.
-    by_key: HashMap<u32, AtomicUsize>,
+    shares: Shares,
     /// Seconds for which an id is remembered.
     lifetime: u32,
 }
@@ -126,21 +126,23 @@ impl Remembered {
     /// Room for `max` ids of the keys `key_ids`, each for `lifetime` seconds.
     pub fn new(max: usize, key_ids: impl IntoIterator<Item = u32>, lifetime: u32) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let by_key = key_ids
-            .into_iter()
-            .map(|id| (id, AtomicUsize::new(0)))
-            .collect();
         let (hasher, digests) = (DefaultHashBuilder::default(), RandomState::new());
-        let len = AtomicUsize::new(0);
+        let (len, shares) = (AtomicUsize::new(0), Shares::new(max, key_ids));
         Self {
             shards,
             hasher,
             digests,
             max,
             len,
-            by_key,
+            shares,
             lifetime,
         }
+    }
+
+    /// From now on these are the keys, and no room is set aside under any other. What is remembered
+    /// stays until its time is over.
+    pub fn set_keys(&self, key_ids: impl IntoIterator<Item = u32>) {
+        self.shares.set_keys(key_ids);
     }
 
     /// Ids remembered now.
@@ -173,18 +175,10 @@ impl Remembered {
     /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is
     /// full.
     pub fn reserve(&self, key_id: u32) -> Option<Room<'_>> {
-        let share = if self.by_key.len() > 1 {
-            self.max / 2
-        } else {
-            self.max
-        };
-        let held = self.by_key.get(&key_id)?;
-        let fits = |count: &AtomicUsize, max: usize| count.fetch_add(1, Ordering::Relaxed) < max;
-        if !fits(held, share) {
-            held.fetch_sub(1, Ordering::Relaxed);
+        if !self.shares.take(key_id) {
             return None;
         }
-        if !fits(&self.len, self.max) {
+        if self.len.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.forget(key_id);
             return None;
         }
@@ -197,9 +191,7 @@ impl Remembered {
 
     fn forget(&self, key_id: u32) {
         self.len.fetch_sub(1, Ordering::Relaxed);
-        if let Some(held) = self.by_key.get(&key_id) {
-            held.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.shares.give_back(key_id);
     }
 
     fn hash(&self, id: &Id) -> u64 {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Closing;
-use super::access::Grant;
+use super::access::Held;
 use super::intake::{Intake, Moment};
 use super::job::{Job, JobPermit, Record, millis};
 use super::log::{Appended, Push, Target};
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Room};
+use super::strangers::Account;
 use super::walk::Walk;
 use crate::clock::monotonic;
 use crate::wire::datagram::{self, Kick, Membership, Targets};
@@ -52,7 +53,8 @@ impl Outcome {
 pub(super) struct Call<'a, 'b> {
     pub(super) id: Id,
     pub(super) digest: u64,
-    pub(super) grant: &'a Grant,
+    pub(super) held: &'a Held,
+    pub(super) account: Option<Account<'a>>,
     pub(super) moment: Moment,
     pub(super) cx: &'b mut Pump,
 }
@@ -87,10 +89,13 @@ impl Intake {
                 datagram::Target::ExceptGroup(name) => exceptions.push(Target::Group(name)),
             }
         }
-        if !targets.iter().all(|target| call.grant.may_reach(*target)) {
+        if !targets
+            .iter()
+            .all(|target| call.held.grant.may_reach(*target))
+        {
             return Err(Status::Denied);
         }
-        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        let room = self.room(call)?;
         // How many it will meet is known only once it has its place, and then it is too late to
         // refuse.
         let is_small = targets.len() <= USERS_AT_ONCE
@@ -128,6 +133,20 @@ impl Intake {
         Ok(Carried::AtOnce(outcome))
     }
 
+    /// The last of the checks that every request passes: what comes over the key's rate is BUSY.
+    /// One that another bound makes BUSY after it has cost its token all the same.
+    pub(super) fn within_rate(&self, call: &Call<'_, '_>) -> Result<(), Status> {
+        let now = self.hub.age(call.moment.instant);
+        let within = call.held.usage.take(call.held.grant.rate, now);
+        within.then_some(()).ok_or(Status::Busy)
+    }
+
+    /// The same, and room to remember the request.
+    fn room(&self, call: &Call<'_, '_>) -> Result<Room<'_>, Status> {
+        self.within_rate(call)?;
+        self.remembered.reserve(call.id.0).ok_or(Status::Busy)
+    }
+
     fn job(&self, walk: Walk, permit: JobPermit, room: Room<'_>, call: &Call<'_, '_>) -> Job {
         let progress = Arc::new(Progress::default());
         let now = self.hub.tick(call.moment.instant);
@@ -160,10 +179,10 @@ impl Intake {
         change: Change,
     ) -> Result<Outcome, Status> {
         let group = membership.group;
-        if !call.grant.may_use_group(group) {
+        if !call.held.grant.may_use_group(group) {
             return Err(Status::Denied);
         }
-        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        let room = self.room(call)?;
         let mut counts = Counts::default();
         for session in membership
             .users
@@ -191,7 +210,7 @@ impl Intake {
     }
 
     pub(super) fn kick(&self, kick: &Kick<'_>, call: &mut Call<'_, '_>) -> Result<Outcome, Status> {
-        let room = self.remembered.reserve(call.id.0).ok_or(Status::Busy)?;
+        let room = self.room(call)?;
         let hold = Duration::from_secs(kick.hold_s.into());
         let held = self
             .holds
@@ -217,23 +236,33 @@ impl Intake {
         Ok(outcome)
     }
 
-    pub(super) fn presence(&self, targets: &Targets<'_>, grant: &Grant) -> Result<Outcome, Status> {
+    pub(super) fn presence(
+        &self,
+        targets: &Targets<'_>,
+        call: &Call<'_, '_>,
+    ) -> Result<Outcome, Status> {
+        let may_reach = |target| call.held.grant.may_reach(target);
+        if !targets.iter().map(asked_of).all(may_reach) {
+            return Err(Status::Denied);
+        }
+        self.within_rate(call)?;
         let mut outcome = Outcome::of(Status::Done);
-        for target in targets.iter() {
-            let target = match target {
-                datagram::Target::User(name) => Target::User(name),
-                datagram::Target::Group(name) => Target::Group(name),
-                // PRESENCE knows no exceptions: they were refused as a bad request.
-                _ => Target::All,
-            };
-            if !grant.may_reach(target) {
-                return Err(Status::Denied);
-            }
+        for target in targets.iter().map(asked_of) {
             let sessions = u32::try_from(self.hub.presence(target)).unwrap_or(u32::MAX);
             outcome.counts.matched = outcome.counts.matched.saturating_add(sessions);
             outcome.tail.extend_from_slice(&sessions.to_be_bytes());
         }
         Ok(outcome)
+    }
+}
+
+/// A target of PRESENCE.
+const fn asked_of<'a>(target: datagram::Target<'a>) -> Target<'a> {
+    match target {
+        datagram::Target::User(name) => Target::User(name),
+        datagram::Target::Group(name) => Target::Group(name),
+        // PRESENCE knows no exceptions: they were refused as a bad request.
+        _ => Target::All,
     }
 }
 

@@ -56,6 +56,8 @@ fn every_series_that_operators_are_promised_is_there_from_the_start() {
         "pushgate_requests_total{op=\"push\",status=\"done\"}",
         "pushgate_requests_total{op=\"ping\",status=\"not_kept\"}",
         "pushgate_repeats_total",
+        "pushgate_clock_ahead_seconds",
+        "pushgate_clock_steps_total{direction=\"back\"}",
         "pushgate_push_timeouts_total",
         "pushgate_deliveries_total{outcome=\"superseded\"}",
         "pushgate_deliveries_waiting",
@@ -162,4 +164,37 @@ fn the_kind_of_an_accept_error_is_that_of_its_errno() {
     assert_eq!(of(Errno::NOMEM), AcceptError::Enomem);
     assert_eq!(of(Errno::CONNABORTED), AcceptError::Other);
     assert!(!AcceptError::Other.is_shortage() && AcceptError::Emfile.is_shortage());
+}
+
+#[test]
+fn a_key_has_its_series_as_long_as_it_is_configured() {
+    let metrics = Metrics::new();
+    metrics.key_datagrams.set([(0, 3.0), (7, 5.0)]);
+    metrics.key_last_used.set([(7, 1_795_545_000.25)]);
+    let text = metrics.render();
+    assert!(
+        text.contains("# TYPE pushgate_key_datagrams_total counter\n"),
+        "{text}"
+    );
+    let datagrams = "pushgate_key_datagrams_total{key=\"7\"}";
+    assert_eq!(value(&metrics, datagrams), 5.0);
+    let last_used = "pushgate_key_last_used_timestamp_seconds{key=\"7\"}";
+    assert_eq!(value(&metrics, last_used), 1_795_545_000.25);
+    metrics.key_datagrams.set([(8, 1.0)]);
+    assert!(!metrics.render().contains(datagrams));
+}
+
+#[test]
+fn steps_of_the_clock_count_by_their_direction() {
+    let metrics = Metrics::new();
+    for step_ms in [-2_000, 5_000, 9_000] {
+        metrics.clock_step(step_ms);
+    }
+    let steps = |word| {
+        value(
+            &metrics,
+            &format!("pushgate_clock_steps_total{{direction=\"{word}\"}}"),
+        )
+    };
+    assert_eq!((steps("back"), steps("forward")), (1.0, 2.0));
 }

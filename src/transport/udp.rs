@@ -26,6 +26,8 @@ use crate::wire::reason::Status;
 
 /// Room for one receive call: the kernel may join datagrams of one sender up to this.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Work on one batch before the loop yields: several times what a full batch of small pushes takes.
+const TURN: Duration = Duration::from_millis(2);
 /// One log line of a kind in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
@@ -104,7 +106,7 @@ impl UdpDoor {
             match received {
                 Ok(count) => {
                     let chunks = buffers.chunks(BUFFER_BYTES).zip(&metas).take(count);
-                    self.handle_batch(chunks, &mut out, &mut outbox);
+                    self.handle_batch(chunks, &mut out, &mut outbox).await;
                     // The budget: one batch, then whoever else is ready.
                     tokio::task::yield_now().await;
                 }
@@ -131,19 +133,15 @@ impl UdpDoor {
             .await
     }
 
-    fn handle_batch<'a>(
+    async fn handle_batch<'a>(
         self: &Arc<Self>,
         batch: impl Iterator<Item = (&'a [u8], &'a RecvMeta)>,
         out: &mut Vec<u8>,
         outbox: &mut Outbox,
     ) {
-        let moment = Moment {
-            instant: monotonic(),
-            unix_ms: self.clock.now_ms(),
-        };
+        let mut moment = self.moment();
         let mut cx = Pump::new(moment.instant);
         for (buffer, meta) in batch {
-            let is_loopback = meta.addr.ip().to_canonical().is_loopback();
             let back = Return {
                 to: meta.addr,
                 from: meta.dst_ip,
@@ -155,10 +153,19 @@ impl UdpDoor {
                 _ => received.chunks(meta.stride.max(1)).chain(None),
             };
             for datagram in datagrams {
+                // A JOIN of many users writes to all of them: what follows it is of a later moment,
+                // and others have their turn before.
+                if monotonic() - moment.instant > TURN {
+                    outbox.drain(|transmit, answers| self.transmit(transmit, answers));
+                    cx.merge(self.hub.metrics());
+                    tokio::task::yield_now().await;
+                    moment = self.moment();
+                    cx.now = moment.instant;
+                }
                 out.clear();
                 match self
                     .intake
-                    .handle(datagram, is_loopback, moment, &mut cx, out)
+                    .handle(datagram, meta.addr, moment, &mut cx, out)
                 {
                     Handled::Silent(_) | Handled::Quiet => {}
                     Handled::Answered => {
@@ -172,6 +179,13 @@ impl UdpDoor {
         }
         outbox.drain(|transmit, answers| self.transmit(transmit, answers));
         cx.merge(self.hub.metrics());
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            instant: monotonic(),
+            unix_ms: self.clock.now_ms(),
+        }
     }
 
     /// Gives the job its task, and whoever waits for it another: neither waits for this loop, nor

@@ -147,6 +147,9 @@ pub enum RejectCause {
     /// Its key is not known, or not valid now.
     #[error("unknown key")]
     Key,
+    /// Too many wrong MACs have come from its source for this one to be computed too.
+    #[error("source has sent too much that was not authentic")]
+    Source,
     /// Its MAC is not the one of its bytes under its key.
     #[error("wrong mac")]
     Mac,
@@ -157,12 +160,13 @@ pub enum RejectCause {
 
 impl RejectCause {
     /// Every cause, in the order of the checks.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Short,
         Self::Magic,
         Self::Version,
         Self::Op,
         Self::Key,
+        Self::Source,
         Self::Mac,
         Self::Unsigned,
     ];
@@ -175,6 +179,7 @@ impl RejectCause {
             Self::Version => "version",
             Self::Op => "op",
             Self::Key => "key",
+            Self::Source => "source",
             Self::Mac => "mac",
             Self::Unsigned => "unsigned",
         }
@@ -242,11 +247,13 @@ mod tests {
 
     #[test]
     fn reject_causes_have_the_words_of_the_protocol() {
-        let words = ["short", "magic", "version", "op", "key", "mac", "unsigned"];
+        let words = [
+            "short", "magic", "version", "op", "key", "source", "mac", "unsigned",
+        ];
         assert_eq!(RejectCause::ALL.map(RejectCause::word), words);
         assert_eq!(
             RejectCause::ALL.map(RejectCause::index),
-            [0, 1, 2, 3, 4, 5, 6]
+            [0, 1, 2, 3, 4, 5, 6, 7]
         );
     }
 }

@@ -3,6 +3,7 @@
 //! HMAC-SHA256 of everything but the MAC field itself: bytes 0 to 31, then 64 to the end.
 
 use ring::hmac;
+use zeroize::Zeroizing;
 
 use super::datagram::{HEADER_BYTES, Header, MAC_OFFSET, Op, Unverified};
 use super::reason::RejectCause;
@@ -13,6 +14,10 @@ pub const SECRET_BYTES_MIN: usize = 32;
 const MAC_BYTES: usize = HEADER_BYTES - MAC_OFFSET;
 
 /// A service's key. Its debug output holds no part of the secret.
+///
+/// What it holds is not the secret but two states of SHA-256 that the secret has gone into, and
+/// they suffice to sign. They are not wiped when it is dropped: ring gives no way to. The secret's own
+/// bytes are, here and wherever they were read.
 #[derive(Clone)]
 pub struct Key(hmac::Key);
 
@@ -54,10 +59,11 @@ impl Key {
         if !digits.len().is_multiple_of(2) {
             return Err(KeyError::Odd(digits.len()));
         }
-        let secret: Vec<u8> = digits
+        let bytes = digits
             .chunks_exact(2)
-            .map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]))
-            .collect();
+            .map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]));
+        // The iterator knows its length: no growing copy is left behind.
+        let secret = Zeroizing::new(bytes.collect::<Vec<u8>>());
         Self::new(&secret)
     }
 

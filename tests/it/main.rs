@@ -12,6 +12,7 @@ mod closes;
 mod takeover;
 
 mod datagrams;
+mod keys;
 mod repeats;
 mod requests;
 mod services;

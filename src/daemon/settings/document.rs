@@ -10,6 +10,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::problem::{Problem, position};
 use super::reader::Table;
+use super::secrets::credential;
 use super::value::integer;
 
 /// A file as text, and what has been found wrong with it so far.
@@ -89,8 +90,12 @@ impl<'a> Document<'a> {
         self.root.get(key)?.get_ref().as_array()
     }
 
-    /// A path of the configuration, seen from the directory of its file.
+    /// A path of the configuration, seen from the directory of its file, or among the credentials
+    /// of the service.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        if let Some(path) = credential(path) {
+            return path;
+        }
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 

@@ -1,16 +1,16 @@
 //! What holds a secret: the keys of business services and the token of the admin door.
 
-use std::io::Read;
-use std::path::Path;
+use zeroize::Zeroizing;
 
 use super::reader::Table;
+use super::secrets::line_of;
+use super::sections::count_u32;
 use super::{Key, Secret};
+use crate::clock::Clock;
 use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
 use crate::wire::seal;
 
-/// A file that holds a secret is a line; more is the wrong file.
-const SECRET_FILE_BYTES_MAX: u64 = 4_096;
 /// Below this a token is guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
@@ -33,15 +33,24 @@ fn key(table: Table<'_>) -> Option<Key> {
     ];
     let scopes = table.choices("scopes", &scopes);
     let groups = groups(&table);
-    if table.count("rate", 0, 0..=u32::MAX.into()) != 0 {
+    let rate = count_u32(&table, "rate", 0);
+    let (not_before_ms, not_after_ms) = (table.moment("not_before"), table.moment("not_after"));
+    if let (Some(from), Some(until)) = (not_before_ms, not_after_ms)
+        && until < from
+    {
+        let what = "it ends before it begins (not_before)";
         table.problem(
-            "rate",
-            "a rate of a key is not in this version",
-            "write 0: no bound",
+            "not_after",
+            what,
+            "write a later time, or take one of the two out",
         );
     }
-    table.not_yet("not_before", "the lifetime of a key");
-    table.not_yet("not_after", "the lifetime of a key");
+    if not_after_ms.is_some_and(|until| until < Clock::system().now_ms()) {
+        let what = "it is over: the key is unknown";
+        let path = table.key("not_after");
+        let way_out = "take the key out once nobody signs with it";
+        table.document().warn(&path, what, way_out);
+    }
     table.finish();
     Some(Key {
         id: id?,
@@ -49,6 +58,9 @@ fn key(table: Table<'_>) -> Option<Key> {
         ops,
         scopes,
         groups,
+        rate,
+        not_before_ms,
+        not_after_ms,
     })
 }
 
@@ -68,7 +80,7 @@ fn id(table: &Table<'_>) -> Option<u32> {
 fn secret(table: &Table<'_>) -> Option<seal::Key> {
     let (inline, file) = (table.text("secret"), table.text("secret_file"));
     let (name, hex) = match (inline, file) {
-        (Some(hex), None) => ("secret", hex.to_owned()),
+        (Some(hex), None) => ("secret", Zeroizing::new(hex.to_owned())),
         (None, Some(path)) => ("secret_file", line_of(table, "secret_file", path)?),
         (Some(_), Some(_)) => {
             table.problem(
@@ -122,33 +134,4 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
         return None;
     }
     Some(Secret(token))
-}
-
-/// The one line of a file, without the white space around it.
-fn line_of(table: &Table<'_>, key: &str, path: &str) -> Option<String> {
-    let path = table.document().resolve(path);
-    match read_short(&path) {
-        Ok(text) => Some(text.trim().to_owned()),
-        Err(error) => {
-            let what = format!("{} cannot be read: {error}", path.display());
-            table.problem(
-                key,
-                what,
-                "relative paths start at the directory of this file",
-            );
-            None
-        }
-    }
-}
-
-fn read_short(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    file.take(SECRET_FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
-    if SECRET_FILE_BYTES_MAX < text.len() as u64 {
-        let what = format!("more than {SECRET_FILE_BYTES_MAX} bytes");
-        return Err(std::io::Error::other(what));
-    }
-    Ok(text)
 }

@@ -161,6 +161,15 @@ impl<'a> Table<'a> {
         self.within(key, duration, default, &range, show)
     }
 
+    /// A moment, in unix milliseconds.
+    pub(super) fn moment(&self, key: &'static str) -> Option<u64> {
+        self.read(
+            key,
+            "a time with its offset, such as 2026-11-24T18:30:00Z",
+            value::moment,
+        )
+    }
+
     pub(super) fn address(&self, key: &'static str, default: SocketAddr) -> SocketAddr {
         let Some(text) = self.text(key) else {
             return default;
@@ -281,6 +290,8 @@ impl<'a> Table<'a> {
 
     fn wrong_type(&self, key: &str, found: &DeValue<'_>, wanted: &str) {
         let found = match found {
+            // What was typed there may be one, only without its quotes.
+            _ if key == "secret" => found.type_str().to_owned(),
             DeValue::String(text) => format!("{text:?}"),
             DeValue::Integer(number) => number.to_string(),
             other => other.type_str().to_owned(),

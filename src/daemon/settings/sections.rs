@@ -279,7 +279,7 @@ fn log(table: Table<'_>) -> Log {
     log
 }
 
-fn count_u32(table: &Table<'_>, key: &'static str, default: u32) -> u32 {
+pub(super) fn count_u32(table: &Table<'_>, key: &'static str, default: u32) -> u32 {
     let count = table.count(key, default.into(), 0..=u32::MAX.into());
     u32::try_from(count).unwrap_or(u32::MAX)
 }

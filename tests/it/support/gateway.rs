@@ -85,7 +85,12 @@ impl Gateway {
 
     /// Status and body of a page of the admin door.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let response = within(format!("GET {path}"), self.request(path)).await;
+        self.get_with(path, "Accept: */*").await
+    }
+
+    /// The same with another line in the request's head.
+    pub(crate) async fn get_with(&self, path: &str, header: &str) -> (u16, String) {
+        let response = within(format!("GET {path}"), self.request(path, header)).await;
         let response = response.unwrap_or_else(|error| panic!("GET {path}: {error}"));
         let response = String::from_utf8_lossy(&response);
         let (head, body) = response.split_once("\r\n\r\n").expect("a head ends");
@@ -93,10 +98,11 @@ impl Gateway {
         (status.expect("a status"), body.to_owned())
     }
 
-    async fn request(&self, path: &str) -> std::io::Result<Vec<u8>> {
+    async fn request(&self, path: &str, header: &str) -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(self.admin).await?;
         // HTTP/1.0, so that the body comes as it is and ends with the connection.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.admin);
+        let host = self.admin;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{header}\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();
         stream.read_to_end(&mut response).await?;

@@ -84,21 +84,27 @@ impl Drop for Sender {
 impl Sender {
     /// One without a key.
     pub(crate) async fn unsigned(gateway: SocketAddr) -> Self {
-        Self::new(gateway, None).await
+        Self::new(any(gateway), gateway, None).await
     }
 
     /// One that signs with this secret, in hex.
     pub(crate) async fn signed(gateway: SocketAddr, key_id: u32, secret: &str) -> Self {
-        let key = Key::from_hex(secret).expect("a test's key is one");
-        Self::new(gateway, Some((key_id, key))).await
+        Self::signed_from(any(gateway), gateway, key_id, secret).await
     }
 
-    async fn new(gateway: SocketAddr, key: Option<(u32, Key)>) -> Self {
-        let any = match gateway {
-            SocketAddr::V4(_) => "127.0.0.1:0",
-            SocketAddr::V6(_) => "[::1]:0",
-        };
-        let socket = UdpSocket::bind(any).await.expect("a socket");
+    /// The same from this address of the host: loopback has many.
+    pub(crate) async fn signed_from(
+        address: &str,
+        gateway: SocketAddr,
+        key_id: u32,
+        secret: &str,
+    ) -> Self {
+        let key = Key::from_hex(secret).expect("a test's key is one");
+        Self::new(address, gateway, Some((key_id, key))).await
+    }
+
+    async fn new(address: &str, gateway: SocketAddr, key: Option<(u32, Key)>) -> Self {
+        let socket = UdpSocket::bind(address).await.expect("a socket");
         socket.connect(gateway).await.expect("a socket connects");
         let (socket, inbox) = (Arc::new(socket), Arc::<Mutex<Inbox>>::default());
         let listen = listen(
@@ -217,6 +223,14 @@ impl Sender {
     pub(crate) async fn barrier(&self) {
         let answer = self.ask(&RequestBody::Ping(b"barrier")).await;
         assert_eq!(answer.tail, b"barrier");
+    }
+}
+
+/// Where a sender is bound unless it wants to be elsewhere.
+const fn any(gateway: SocketAddr) -> &'static str {
+    match gateway {
+        SocketAddr::V4(_) => "127.0.0.1:0",
+        SocketAddr::V6(_) => "[::1]:0",
     }
 }
 

@@ -1,5 +1,8 @@
 //! What must hold between keys, and what holds a secret.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 #[test]
@@ -53,9 +56,11 @@ fn the_admin_door_beyond_loopback_needs_a_token() {
 fn secrets_in_files_are_read_beside_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let token = "0123456789abcdef-token";
-    std::fs::write(dir.path().join("key"), format!("{SECRET}\n")).unwrap();
-    std::fs::write(dir.path().join("token"), format!("{token}\n")).unwrap();
-    std::fs::write(dir.path().join("short"), "abc\n").unwrap();
+    for (name, text) in [("key", SECRET), ("token", token), ("short", "abc")] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("{text}\n")).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
     let path = dir.path().join("pushgate.toml");
     let text = "[[keys]]\nid = 1\nsecret_file = \"key\"\n\
                 [admin]\nlisten = \"0.0.0.0:7401\"\ntoken_file = \"token\"\n";
@@ -65,6 +70,25 @@ fn secrets_in_files_are_read_beside_the_configuration() {
     assert_eq!(settings.admin.token.as_ref().unwrap().expose(), token);
     let shown = format!("{settings:?}");
     assert!(!shown.contains(SECRET) && !shown.contains(token), "{shown}");
+
+    let printed = settings.to_toml();
+    assert!(printed.contains("\"***\""), "{printed}");
+    assert!(
+        !printed.contains(SECRET) && !printed.contains(token),
+        "{printed}"
+    );
+
+    let key = dir.path().join("key");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    let open = Settings::load(&path).unwrap_err().to_string();
+    let way_out = format!("chmod 600 {}", key.display());
+    for words in [
+        "3:15: keys[0].secret_file",
+        "open to others (mode 640)",
+        &way_out,
+    ] {
+        assert!(open.contains(words), "no {words:?} in {open}");
+    }
 
     let short = Settings::parse("[admin]\ntoken_file = \"short\"", &path).unwrap_err();
     assert!(
@@ -121,6 +145,9 @@ fn a_key_needs_an_id_and_one_good_secret() {
         "3:10",
         &["not hexadecimal"],
     );
+    let bare = refused("[[keys]]\nid = 1\nsecret = 123456789").join("\n");
+    assert!(bare.contains("3:10: keys[0].secret: integer"), "{bare}");
+    assert!(!bare.contains("123456789"), "shows the secret: {bare}");
     let both = format!("[[keys]]\nid = 1\n{secret}\nsecret_file = \"a\"");
     check(&both, "3:10", &["keep one"]);
     let twice = format!("[[keys]]\nid = 1\n{secret}\n[[keys]]\nid = 1\n{secret}");
@@ -144,6 +171,56 @@ fn what_a_key_may_is_a_list_of_known_words() {
         "4:11",
         &["keys[0].groups[0]", "at its end"],
     );
+}
+
+#[test]
+fn the_lifetime_of_a_key_is_two_moments_in_their_order() {
+    let key = format!("[[keys]]\nid = 1\nsecret = \"{SECRET}\"\n");
+    let (from, until) = ("not_before = 2030-01-01T00:00:00Z", "not_after = ");
+    good(&format!("{key}{from}\n{until}2030-01-01T00:00:00Z"));
+    check(
+        &format!("{key}{from}\n{until}2029-12-31T23:59:59Z"),
+        "5:13",
+        &["keys[0].not_after", "ends before it begins"],
+    );
+    for odd in ["2030-01-01T00:00:00", "2030-01-01", "\"tomorrow\"", "5"] {
+        check(
+            &format!("{key}{until}{odd}"),
+            "4:13",
+            &["keys[0].not_after", "a time with its offset"],
+        );
+    }
+    let warnings = good(&format!("{key}{until}2020-01-01T00:00:00Z")).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].to_string().contains("it is over"),
+        "{warnings:?}"
+    );
+    good(&format!("{key}rate = 4294967295"));
+    check(
+        &format!("{key}rate = -1"),
+        "4:8",
+        &["keys[0].rate", "a number"],
+    );
+}
+
+#[test]
+fn what_is_printed_means_the_same() {
+    let text = format!(
+        "[[keys]]\nid = 1\nsecret = \"{SECRET}\"\n[[keys]]\nid = 2\n\
+        secret = \"{SECRET}\"\nops = [\"push\"]\nscopes = [\"group\"]\ngroups = [\"room/*\"]\n\
+        rate = 5\n\
+        not_before = 2026-01-01T00:00:00Z\nnot_after = 2100-01-01T00:00:00.25+01:00\n\
+        [[listeners]]\nname = \"a \\\"b\\\"\"\naddress = \"[::1]:1\"\n\
+        [clients]\nqueue_bytes = \"2MiB\"\nheartbeat = \"90s\"\n[push]\ndeadline = \"0ms\"\n\
+        [admin]\nhosts = [\"push.example\"]\n[log]\nlevel = \"off\"\nformat = \"json\"\n"
+    );
+    for settings in [Settings::default(), good(&text)] {
+        let printed = settings.to_toml();
+        assert!(!printed.contains(SECRET), "{printed}");
+        let again = good(&printed.replace("***", SECRET));
+        assert_eq!(format!("{again:#?}"), format!("{settings:#?}"), "{printed}");
+    }
 }
 
 #[test]
