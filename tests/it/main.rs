@@ -22,6 +22,8 @@ mod abandoned;
 mod descriptors;
 mod flood;
 mod slow;
+mod storm;
+mod strangers;
 
 mod drain;
 mod metrics;
