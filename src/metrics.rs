@@ -130,6 +130,14 @@ pub struct Live {
     pub sessions: u64,
     /// Connections held, those in their handshake too.
     pub connections: u64,
+    /// Connections whose client has not been let in and has to be waited for.
+    pub unauthenticated: u64,
+    /// Connections in the longest of the accept queues.
+    pub accept_queue: u64,
+    /// Connections dropped at full accept queues since the network namespace exists.
+    pub listen_overflows: u64,
+    /// The same for every connection dropped at a listening socket.
+    pub listen_drops: u64,
     /// Deliveries that sessions have ahead of them.
     pub deliveries_waiting: u64,
     /// Messages held in the log.
@@ -183,6 +191,20 @@ metrics! {
     /// Client connections that ended, by the first cause.
     connections_closed: CounterFamily = "pushgate_connections_closed_total"
         (Labels::one("reason", CloseReason::ALL.iter().map(|reason| reason.word())));
+    /// Client connections whose client has not been let in and is waited for now.
+    unauthenticated: IntGauge = "pushgate_unauthenticated" (());
+    /// Connections of those that were cut in favour of others.
+    unauthenticated_cut: IntCounter = "pushgate_unauthenticated_cut_total" (());
+    /// Connections that wait to be accepted now, at the client listener where most do.
+    accept_queue: IntGauge = "pushgate_accept_queue" (());
+    /// How many may wait to be accepted at a client listener; what comes over it is dropped.
+    accept_backlog: IntGauge = "pushgate_accept_backlog" (());
+    /// Connections that the kernel dropped because an accept queue was full, of every program in
+    /// this network namespace, since it exists.
+    listen_overflows: IntCounter = "pushgate_listen_overflows_total" (());
+    /// Connections that the kernel dropped at a listening socket for any reason, of every program in
+    /// this network namespace, since it exists.
+    listen_drops: IntCounter = "pushgate_listen_drops_total" (());
     /// Errors of accept, by kind.
     accept_errors: CounterFamily = "pushgate_accept_errors_total"
         (Labels::one("kind", AcceptError::ALL.map(AcceptError::word)));
@@ -303,6 +325,8 @@ impl Metrics {
     pub fn set_live(&self, live: &Live) {
         set(&self.sessions, live.sessions);
         set(&self.connections, live.connections);
+        set(&self.unauthenticated, live.unauthenticated);
+        set(&self.accept_queue, live.accept_queue);
         set(&self.deliveries_waiting, live.deliveries_waiting);
         set(&self.log_messages, live.log_messages);
         set(&self.log_bytes, live.log_bytes);
@@ -317,6 +341,10 @@ impl Metrics {
         self.kernel_drops
             .inc_by(live.kernel_drops.saturating_sub(*seen));
         *seen = live.kernel_drops;
+        // These are the kernel's own, and begin with what it had counted before.
+        raise(&self.listen_overflows, live.listen_overflows);
+        raise(&self.listen_drops, live.listen_drops);
+        drop(seen);
     }
 
     /// The text exposition format, version 0.0.4.
@@ -327,6 +355,10 @@ impl Metrics {
             .expect("every family has a name, and a vector takes every byte");
         String::from_utf8(text).expect("names, help and labels are text")
     }
+}
+
+fn raise(counter: &IntCounter, value: u64) {
+    counter.inc_by(value.saturating_sub(counter.get()));
 }
 
 fn set(gauge: &IntGauge, value: u64) {

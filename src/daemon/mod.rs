@@ -28,9 +28,11 @@ use crate::metrics::{Live, Metrics};
 use crate::transport::admin::access::Token;
 use crate::transport::admin::{self, AdminState};
 use crate::transport::connection::Clients;
-use crate::transport::listener::{Doors, max_connections};
+use crate::transport::kernel::{self, Listening};
+use crate::transport::listener::{Bounds, Doors, max_connections};
 use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::socket::{self, KernelDrops};
+use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
 use settings::{Settings, Unsigned};
 
@@ -63,6 +65,12 @@ struct Parts {
     intake: Arc<Intake>,
     jobs: Arc<Jobs>,
     remembered: Arc<Remembered>,
+}
+
+/// What is asked of the kernel at a scrape.
+struct Kernel {
+    drops: KernelDrops,
+    listening: Listening,
 }
 
 /// How a drain ended.
@@ -163,7 +171,10 @@ impl Gateway {
     /// # Errors
     /// What keeps a door from being served at all.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<Drained> {
-        let drops = KernelDrops::of(self.udp.socket()).context("the datagram socket")?;
+        let kernel = Kernel {
+            drops: KernelDrops::of(self.udp.socket()).context("the datagram socket")?,
+            listening: Listening::of(&self.listeners).context("the client listeners")?,
+        };
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
         for listener in self.listeners {
@@ -177,7 +188,7 @@ impl Gateway {
             ledger,
             &self.phase,
             &self.udp,
-            drops,
+            kernel,
         );
         // The admin door outlives the others: a drain is watched through it.
         ledger.spawn(
@@ -252,9 +263,13 @@ impl Parts {
             Arc::clone(&holds),
             intake_options,
         ));
+        let most = max_connections(clients.max_connections, socket::raise_descriptor_limit());
+        let backlog = kernel::note_backlog();
+        hub.metrics().accept_backlog.set(i64::from(backlog));
         let shared = Arc::new(Clients {
             hub: Arc::clone(&hub),
             holds,
+            strangers: Strangers::new(most, hub.metrics()),
             handshake_timeout: clients.handshake_timeout,
             heartbeat_s: u16::try_from(clients.heartbeat.as_secs()).unwrap_or(u16::MAX),
             max_hello: clients.max_hello,
@@ -262,8 +277,11 @@ impl Parts {
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
         });
-        let most = max_connections(clients.max_connections, socket::raise_descriptor_limit());
-        let bounds = (most, clients.max_per_address, clients.accept_rate);
+        let bounds = Bounds {
+            max_connections: most,
+            max_per_address: clients.max_per_address,
+            accept_rate: clients.accept_rate,
+        };
         let doors = Arc::new(Doors::new(bounds, Arc::clone(&shared), ledger.clone()));
         Self {
             hub,
@@ -275,7 +293,7 @@ impl Parts {
         }
     }
 
-    fn live(&self, kernel_drops: u64) -> Live {
+    fn live(&self, kernel: &Kernel) -> Live {
         let metrics = self.hub.metrics();
         metrics
             .jobs
@@ -290,15 +308,20 @@ impl Parts {
             .map(|key| (key.id, key.last_used_ms as f64 / 1e3));
         metrics.key_last_used.set(last_used);
         let (log_messages, log_bytes) = self.hub.held();
+        let listen = kernel.listening.counts();
         Live {
             sessions: self.hub.sessions() as u64,
             connections: self.doors.connections() as u64,
+            unauthenticated: self.clients.strangers.len() as u64,
+            accept_queue: kernel.listening.longest_queue(),
+            listen_overflows: listen.overflows,
+            listen_drops: listen.drops,
             deliveries_waiting: self.hub.deliveries_waiting(),
             log_messages,
             log_bytes,
             sessions_behind: self.hub.sessions_behind() as u64,
             lanes: self.hub.lanes() as u64,
-            kernel_drops,
+            kernel_drops: kernel.drops.count(),
         }
     }
 }
@@ -335,13 +358,13 @@ fn admin_state(
     ledger: &Ledger,
     phase: &PhaseCell,
     udp: &Arc<UdpDoor>,
-    drops: KernelDrops,
+    kernel: Kernel,
 ) -> AdminState {
     let (shown, doors, udp) = (parts.clone(), Arc::clone(&parts.doors), Arc::clone(udp));
     AdminState {
         metrics: Arc::clone(parts.hub.metrics()),
         ledger: ledger.clone(),
-        live: Arc::new(move || shown.live(drops.count())),
+        live: Arc::new(move || shown.live(&kernel)),
         phase: phase.clone(),
         health: Arc::new(move || {
             for (name, idle) in [("accept", doors.idle_for()), ("datagram", udp.idle_for())] {

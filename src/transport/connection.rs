@@ -15,6 +15,8 @@ use tracing::debug;
 use super::handshake::come_in;
 use super::listener::ConnectionPermit;
 use super::socket;
+use super::source::Source;
+use super::strangers::Strangers;
 use super::tcp::{FAREWELL, READ, TcpSink, end_of, farewell};
 use crate::clock::monotonic;
 use crate::hub::holds::Holds;
@@ -31,6 +33,8 @@ pub struct Clients {
     pub hub: Arc<Hub>,
     /// Who may not come back yet.
     pub holds: Arc<Holds>,
+    /// Who has not been let in yet.
+    pub strangers: Strangers,
     /// From accept to a whole HELLO; also for a later frame, once begun.
     pub handshake_timeout: Duration,
     /// Offered where the client leaves the choice to us, in seconds.
@@ -90,8 +94,12 @@ impl Drop for Attached<'_> {
 
 /// Serves one accepted connection to its end. What a handshake or a farewell needs for a moment is
 /// boxed, so that a session does not hold it for days.
-pub(super) fn run(stream: TcpStream, permit: ConnectionPermit) -> impl Future<Output = ()> {
-    let entering = Box::pin(come_in(stream, Arc::clone(permit.clients())));
+pub(super) fn run(
+    stream: TcpStream,
+    source: Source,
+    permit: ConnectionPermit,
+) -> impl Future<Output = ()> {
+    let entering = Box::pin(come_in(stream, source, Arc::clone(permit.clients())));
     async move {
         let clients = permit.clients();
         let mut ending = Ending::new(clients.hub.metrics());
@@ -351,7 +359,7 @@ async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
 mod tests {
     use super::*;
 
-    fn future_bytes<F>(_: impl FnOnce(TcpStream, ConnectionPermit) -> F) -> usize {
+    fn future_bytes<F>(_: impl FnOnce(TcpStream, Source, ConnectionPermit) -> F) -> usize {
         size_of::<F>()
     }
 

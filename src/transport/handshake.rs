@@ -4,13 +4,16 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::connection::Clients;
-use super::tcp::{READ, TcpSink, end_of, turn_away};
+use super::source::Source;
+use super::strangers::{Cut, Stranger};
+use super::tcp::{READ, TcpSink, end_of, turn_away, turn_away_at_once};
 use crate::clock::monotonic;
 use crate::hub::pump::Pump;
 use crate::hub::session::Session;
@@ -26,6 +29,14 @@ const HEARTBEAT_S: RangeInclusive<u16> = 5..=3600;
 pub(super) enum Turned {
     Away(CloseCode, u32, &'static str),
     Gone(CloseReason),
+    /// Others of those who have not been let in have its place.
+    Cut,
+}
+
+impl From<Cut> for Turned {
+    fn from(_: Cut) -> Self {
+        Self::Cut
+    }
 }
 
 impl Turned {
@@ -44,29 +55,66 @@ pub(super) type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
 /// Lets a client in, or tells it why not and closes.
 pub(super) async fn come_in(
     stream: TcpStream,
+    source: Source,
     clients: Arc<Clients>,
 ) -> Result<Entered, CloseReason> {
-    match enter(stream, &clients).await {
-        Ok(entered) => Ok(entered),
-        Err((_, Turned::Gone(reason))) => Err(reason),
-        Err((stream, Turned::Away(code, retry_after_ms, text))) => {
-            let peer = stream.peer_addr().ok();
-            debug!(?peer, reason = code.word(), text, "turned away");
-            turn_away(&stream, code, retry_after_ms, text).await;
-            Err(CloseReason::Code(code))
+    let mut stranger = clients.strangers.stranger(source);
+    let (stream, (code, retry, text)) = match enter(stream, &clients, &mut stranger).await {
+        Ok(entered) => return Ok(entered),
+        Err((_, Turned::Gone(reason))) => return Err(reason),
+        Err((stream, Turned::Away(code, retry, text))) => (stream, (code, retry, text)),
+        Err((stream, Turned::Cut)) => {
+            let (code, why) = (CloseCode::TooMany, "too many are waiting to be let in");
+            turn_away_at_once(&stream, code, clients.hub.retry_after_ms(), why);
+            return Err(CloseReason::Code(code));
         }
+    };
+    let peer = stream.peer_addr().ok();
+    debug!(?peer, reason = code.word(), text, "turned away");
+    match delay(&clients, &mut stranger, code).await {
+        // Who loses its seat in its farewell has been told already.
+        Ok(()) => drop(stranger.wait(turn_away(&stream, code, retry, text)).await),
+        Err(Cut) => turn_away_at_once(&stream, code, retry, text),
     }
+    Err(CloseReason::Code(code))
+}
+
+/// Holds back the answer to a HELLO that was no good, the longer the more of them came from there
+/// lately: a program that tries again at once is slowed down. A gateway that leaves does not wait.
+async fn delay(clients: &Clients, stranger: &mut Stranger<'_>, code: CloseCode) -> Result<(), Cut> {
+    let is_failure = matches!(code, CloseCode::Auth | CloseCode::Protocol);
+    let wait = match is_failure {
+        true => stranger.failed(),
+        false => Duration::ZERO,
+    };
+    let delayed = async {
+        if !wait.is_zero() {
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = clients.leaving.cancelled() => {}
+            }
+        }
+    };
+    stranger.wait(delayed).await
 }
 
 /// Reads HELLO, all of it within the handshake's time, and attaches. Returns what the client sent
 /// behind its HELLO.
-async fn enter(stream: TcpStream, clients: &Clients) -> Result<Entered, (TcpStream, Turned)> {
+async fn enter(
+    stream: TcpStream,
+    clients: &Clients,
+    stranger: &mut Stranger<'_>,
+) -> Result<Entered, (TcpStream, Turned)> {
     let hub = &clients.hub;
     let away = |stream, code, why| Err((stream, Turned::away(hub, code, why)));
     let mut bytes = Vec::new();
-    // In a storm HELLO is there before its connection is accepted, and no timer is needed.
+    // In a storm HELLO is there before its connection is accepted, and neither a timer nor a seat
+    // is needed.
     let read = match try_read_hello(&stream, clients.max_hello, &mut bytes) {
-        Ok(None) => wait_for_hello(&stream, clients, &mut bytes).await,
+        Ok(None) => {
+            let waited = stranger.wait(wait_for_hello(&stream, clients, &mut bytes));
+            waited.await.unwrap_or_else(|cut| Err(cut.into()))
+        }
         Ok(Some(used)) => Ok(used),
         Err(turned) => Err(turned),
     };
@@ -121,7 +169,7 @@ fn try_read_hello(
 ) -> Result<Option<usize>, Turned> {
     let read = READ.with_borrow_mut(|buffer| {
         let count = stream.try_read(buffer)?;
-        bytes.extend_from_slice(&buffer[..count]);
+        append(bytes, &buffer[..count], frame::LENGTH_BYTES + max);
         io::Result::Ok(count)
     });
     match read {
@@ -136,6 +184,17 @@ fn try_read_hello(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(Turned::Gone(end_of(&error))),
     }
+}
+
+/// Appends with room for twice as much, but for no more than a whole HELLO: doubling alone would
+/// take up to twice the bound.
+fn append(bytes: &mut Vec<u8>, new: &[u8], max: usize) {
+    let needed = bytes.len() + new.len();
+    if needed > bytes.capacity() {
+        let room = (2 * bytes.capacity()).min(max).max(needed);
+        bytes.reserve_exact(room - bytes.len());
+    }
+    bytes.extend_from_slice(new);
 }
 
 /// Says who the client is and which of its groups it may have, and puts it into the registry.
@@ -204,5 +263,19 @@ fn attach(
             };
             Err((sink.into_stream(), Turned::away(hub, error.code(), why)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_that_trickles_in_takes_no_more_than_a_whole_one() {
+        let (mut bytes, max) = (Vec::new(), 1_000);
+        for _ in 0..max {
+            append(&mut bytes, b"x", max);
+        }
+        assert_eq!((bytes.len(), bytes.capacity()), (max, max));
     }
 }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::beat::Beat;
 use super::connection::{self, Clients, Ending};
 use super::pace::Pace;
 use super::reserve::Reserve;
+use super::source::Source;
 use super::tcp;
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::AcceptError;
@@ -30,51 +32,94 @@ const LOG_PERIOD: Duration = Duration::from_secs(10);
 /// take descriptors of the reserve that the cap leaves.
 const REFUSALS_MAX: usize = 32;
 /// Connections accepted before the loop yields to others.
-pub(super) const ACCEPTS_AT_ONCE: u32 = 64;
+const ACCEPTS_AT_ONCE: u32 = 64;
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at one time, those that have not been let in among them.
+    pub max_connections: usize,
+    /// Connections of one source (an IPv4 address, an IPv6 /64) at one time; 0: no bound.
+    pub max_per_address: usize,
+    /// New connections a second, on all listeners together; 0: no bound.
+    pub accept_rate: u32,
+}
 
 /// How many connections there are, and may be.
 pub struct Doors {
-    /// Connections at one time.
-    pub max_connections: usize,
-    /// Connections of one address; 0: no bound.
-    pub max_per_address: usize,
-    /// New connections a second; 0: no bound.
-    pub accept_rate: u32,
+    max_connections: AtomicUsize,
+    max_per_address: AtomicUsize,
     /// What the clients' tasks work with.
     pub clients: Arc<Clients>,
     /// Spawns them.
     pub ledger: Ledger,
+    pace: Pace,
     connections: AtomicUsize,
     refusals: AtomicUsize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
-    /// When the accept loops were last seen to turn, in milliseconds since `born`.
-    beat: AtomicU64,
-    born: Instant,
+    by_source: Mutex<HashMap<Source, usize>>,
+    /// One for each accept loop, for ever: one that has ended is as bad as one that is stuck.
+    beats: Mutex<Vec<Arc<Beat>>>,
 }
 
 /// A place among the connections, given back when it is dropped.
 pub(super) struct ConnectionPermit {
     doors: Arc<Doors>,
-    /// Where connections of one address are counted; boxed, since most gateways do not.
-    address: Option<Box<IpAddr>>,
+    /// The source that it is counted under, as a number; 0 where it is counted under none.
+    counted: AtomicU64,
 }
 
 impl ConnectionPermit {
     pub(super) fn clients(&self) -> &Arc<Clients> {
         &self.doors.clients
     }
+
+    /// Counts the connection under the source of this address, and no more under the one before: a
+    /// proxy has said for whom it connects.
+    ///
+    /// # Errors
+    /// That source has as many connections as it may, and the connection is counted under none: it
+    /// is to be turned away with these words ([`CloseCode::TooMany`]).
+    pub(super) fn set_address(&self, address: IpAddr) -> Result<(), &'static str> {
+        let max = self.doors.max_per_address.load(Ordering::Relaxed);
+        let before = self.counted.swap(0, Ordering::Relaxed);
+        if before == 0 && max == 0 {
+            return Ok(());
+        }
+        let mut by_source = self.doors.by_source();
+        uncount(&mut by_source, before);
+        if max == 0 {
+            return Ok(());
+        }
+        let source = Source::of(address);
+        let count = by_source.entry(source).or_default();
+        if *count >= max {
+            return Err("too many connections from this address");
+        }
+        *count += 1;
+        self.counted.store(source.number(), Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.doors.connections.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = &self.address else { return };
-        let mut by_address = self.doors.by_address();
-        if let Some(count) = by_address.get_mut(address) {
-            *count -= 1;
-            if *count == 0 {
-                by_address.remove(address);
-            }
+        let counted = *self.counted.get_mut();
+        if counted != 0 {
+            uncount(&mut self.doors.by_source(), counted);
+        }
+    }
+}
+
+/// Takes one from the count of the source with this number; 0 is none.
+fn uncount(by_source: &mut HashMap<Source, usize>, number: u64) {
+    let Some(source) = Source::from_number(number) else {
+        return;
+    };
+    if let Some(count) = by_source.get_mut(&source) {
+        *count -= 1;
+        if *count == 0 {
+            by_source.remove(&source);
         }
     }
 }
@@ -90,23 +135,34 @@ impl Drop for RefusalPermit {
 
 impl Doors {
     /// The bounds, and what the connections need.
-    pub fn new(
-        (max_connections, max_per_address, accept_rate): (usize, usize, u32),
-        clients: Arc<Clients>,
-        ledger: Ledger,
-    ) -> Self {
+    pub fn new(bounds: Bounds, clients: Arc<Clients>, ledger: Ledger) -> Self {
         Self {
+            max_connections: AtomicUsize::new(bounds.max_connections),
+            max_per_address: AtomicUsize::new(bounds.max_per_address),
+            clients,
+            ledger,
+            pace: Pace::new(bounds.accept_rate),
+            connections: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
+            by_source: Mutex::default(),
+            beats: Mutex::default(),
+        }
+    }
+
+    /// Other bounds from now on, for those who come: nobody who is in is cut. Where there was no
+    /// bound for one address before, connections from before are not counted in it.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        let Bounds {
             max_connections,
             max_per_address,
             accept_rate,
-            clients,
-            ledger,
-            connections: AtomicUsize::new(0),
-            refusals: AtomicUsize::new(0),
-            by_address: Mutex::default(),
-            beat: AtomicU64::new(0),
-            born: Instant::now(),
-        }
+        } = bounds;
+        self.max_connections
+            .store(max_connections, Ordering::Relaxed);
+        self.max_per_address
+            .store(max_per_address, Ordering::Relaxed);
+        self.pace.set(accept_rate);
+        self.clients.strangers.set_max_connections(max_connections);
     }
 
     /// Connections held now, refusals included.
@@ -119,42 +175,39 @@ impl Doors {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// How long ago an accept loop was last seen to turn.
+    /// How long ago the accept loop that has been idle for longest was last seen to turn; zero
+    /// before there is one.
     pub fn idle_for(&self) -> Duration {
-        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
-        self.born.elapsed().saturating_sub(beat)
+        let beats = self.beats();
+        let longest = beats.iter().map(|beat| beat.idle_for()).max();
+        longest.unwrap_or_default()
     }
 
-    fn by_address(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.by_address
+    fn beats(&self) -> MutexGuard<'_, Vec<Arc<Beat>>> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_source(&self) -> MutexGuard<'_, HashMap<Source, usize>> {
+        self.by_source
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_beat(&self) {
-        let beat = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.beat.store(beat, Ordering::Relaxed);
-    }
-
     fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, &'static str> {
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
+        let max = self.max_connections.load(Ordering::Relaxed);
+        let one_more = |held| (held < max).then_some(held + 1);
+        // Never above the bound, not for a moment: what is logged and scraped is what there is.
+        let result = self
+            .connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        if result.is_err() {
             return Err("too many connections");
         }
-        let mut permit = ConnectionPermit {
+        let permit = ConnectionPermit {
             doors: Arc::clone(self),
-            address: None,
+            counted: AtomicU64::new(0),
         };
-        if self.max_per_address > 0 {
-            let peer = peer.to_canonical();
-            let mut by_address = self.by_address();
-            let count = by_address.entry(peer).or_default();
-            if *count >= self.max_per_address {
-                return Err("too many connections from this address");
-            }
-            *count += 1;
-            permit.address = Some(Box::new(peer));
-        }
+        permit.set_address(peer)?;
         Ok(permit)
     }
 
@@ -170,8 +223,9 @@ impl Doors {
         };
         match admitted {
             Ok(permit) => {
+                let source = Source::of(peer.ip());
                 self.ledger
-                    .spawn(Kind::Session, connection::run(stream, permit));
+                    .spawn(Kind::Session, connection::run(stream, source, permit));
             }
             Err((code, why)) => {
                 if code == CloseCode::TooMany
@@ -216,6 +270,8 @@ impl Doors {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let metrics = Arc::clone(self.clients.hub.metrics());
+        let (address, beat) = (listener.local_addr()?, Arc::new(Beat::default()));
+        self.beats().push(Arc::clone(&beat));
         // With one spare a client that comes when there are no descriptors can be told to come
         // later.
         let reserve = Reserve::new(1)?;
@@ -224,10 +280,10 @@ impl Doors {
             Throttle::new(LOG_PERIOD, &metrics),
         );
         let mut backoff = Backoff::default();
-        let mut pace = Pace::new(self.accept_rate);
+        let mut since_yield = 0;
         loop {
             // What is there already is accepted without a timer: a storm is a run of these.
-            let waiting = match pace.may_accept() && !stop.is_cancelled() {
+            let waiting = match self.pace.may_accept() && !stop.is_cancelled() {
                 true => poll_fn(|cx| Poll::Ready(ready(listener.poll_accept(cx)))).await,
                 false => None,
             };
@@ -235,22 +291,24 @@ impl Doors {
                 Some(accepted) => accepted,
                 None => tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    accepted = pace.accept(&listener) => accepted,
+                    accepted = self.pace.accept(&listener) => accepted,
                     // The watchdog asks whether this loop turns; without clients it does so once
                     // a second.
                     () = sleep(Duration::from_secs(1)) => {
-                        self.note_beat();
+                        beat.note();
                         continue;
                     }
                 },
             };
-            self.note_beat();
+            beat.note();
             match accepted {
                 Ok((stream, peer)) => {
-                    pace.note();
+                    self.pace.note();
                     backoff.reset();
                     self.welcome(stream, peer, &refusals);
-                    if pace.since_yield() >= ACCEPTS_AT_ONCE {
+                    since_yield += 1;
+                    if since_yield >= ACCEPTS_AT_ONCE {
+                        since_yield = 0;
                         tokio::task::yield_now().await;
                     }
                 }
@@ -263,7 +321,7 @@ impl Doors {
                     }
                     if let Some(suppressed) = errors.admit(Instant::now()) {
                         let connections = self.connections();
-                        warn!(%error, suppressed, connections, "accept failed");
+                        warn!(%error, suppressed, connections, %address, "accept failed");
                     }
                     let rest = backoff.after(&error);
                     tokio::select! {
@@ -325,14 +383,4 @@ pub fn max_connections(configured: usize, descriptors: u64) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cap_stays_below_the_descriptor_limit() {
-        assert_eq!(max_connections(0, 20_000), 19_872);
-        assert_eq!(max_connections(100_000, 20_000), 19_872);
-        assert_eq!(max_connections(10, 20_000), 10);
-        assert_eq!(max_connections(0, 64), 16);
-    }
-}
+mod tests;

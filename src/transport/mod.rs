@@ -2,13 +2,18 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod beat;
 pub mod connection;
+mod failures;
 mod handshake;
+pub mod kernel;
 pub mod listener;
 mod outbox;
 mod pace;
 pub mod phase;
 pub mod reserve;
 pub mod socket;
+pub mod source;
+pub mod strangers;
 mod tcp;
 pub mod udp;

@@ -2,49 +2,68 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
-use super::listener::ACCEPTS_AT_ONCE;
-
-/// A token bucket for new connections: as many at once as may come in a tenth of a second.
+/// A token bucket for new connections: as many at once as may come in a tenth of a second. One for
+/// all listeners, so that a second listener does not double the rate. Two that ask at the same
+/// moment may both be let through; the bucket then owes one, and the rate is kept.
+#[derive(Debug)]
 pub(super) struct Pace {
-    interval: Duration,
-    burst: Duration,
-    /// When the bucket would be full.
-    full_at: Instant,
-    accepted: u32,
+    born: Instant,
+    /// Nanoseconds between two connections; 0: no bound.
+    interval: AtomicU64,
+    /// When the bucket would be full, in nanoseconds after `born`.
+    full_at: AtomicU64,
+    /// Connections that may come at once.
+    burst: AtomicU64,
 }
 
 impl Pace {
+    /// So many connections a second; 0: no bound.
     pub(super) fn new(rate: u32) -> Self {
-        let interval = Duration::from_secs(1)
-            .checked_div(rate)
-            .unwrap_or(Duration::ZERO);
-        let burst = (interval * (rate / 10)).max(interval);
-        Self {
-            interval,
-            burst,
-            full_at: Instant::now(),
-            accepted: 0,
-        }
+        let pace = Self {
+            born: Instant::now(),
+            interval: AtomicU64::new(0),
+            full_at: AtomicU64::new(0),
+            burst: AtomicU64::new(1),
+        };
+        pace.set(rate);
+        pace
     }
 
-    /// When one more may be accepted.
-    fn ready_at(&self) -> Instant {
-        let earliest = self.full_at + self.interval;
-        earliest.checked_sub(self.burst).unwrap_or(earliest)
+    /// Another rate from now on. Who waits already waits for the next connection at the old one.
+    pub(super) fn set(&self, rate: u32) {
+        let interval = 1_000_000_000_u64.checked_div(u64::from(rate));
+        self.interval
+            .store(interval.unwrap_or(0), Ordering::Relaxed);
+        self.burst
+            .store(u64::from(rate / 10).max(1), Ordering::Relaxed);
     }
 
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// When one more may be accepted, in nanoseconds after `born`.
+    fn ready_at(&self) -> u64 {
+        let interval = self.interval.load(Ordering::Relaxed);
+        let burst = interval * self.burst.load(Ordering::Relaxed);
+        (self.full_at.load(Ordering::Relaxed) + interval).saturating_sub(burst)
+    }
+
+    /// Whether one more may be accepted now.
     pub(super) fn may_accept(&self) -> bool {
-        self.interval.is_zero() || self.ready_at() <= Instant::now()
+        self.interval.load(Ordering::Relaxed) == 0 || self.ready_at() <= self.now()
     }
 
     async fn wait(&self) {
-        if !self.may_accept() {
-            sleep_until(self.ready_at()).await;
+        // Again where another listener was first.
+        while !self.may_accept() {
+            sleep_until(self.born + Duration::from_nanos(self.ready_at())).await;
         }
     }
 
@@ -57,17 +76,14 @@ impl Pace {
         listener.accept().await
     }
 
-    pub(super) fn note(&mut self) {
-        self.full_at = self.full_at.max(Instant::now()) + self.interval;
-        self.accepted += 1;
-    }
-
-    pub(super) fn since_yield(&mut self) -> u32 {
-        let accepted = self.accepted;
-        if accepted >= ACCEPTS_AT_ONCE {
-            self.accepted = 0;
-        }
-        accepted
+    /// One was accepted.
+    pub(super) fn note(&self) {
+        let (now, interval) = (self.now(), self.interval.load(Ordering::Relaxed));
+        let later = |full_at: u64| Some(full_at.max(now) + interval);
+        // It never fails: there is always a later time.
+        let _ = self
+            .full_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 }
 
@@ -75,27 +91,56 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn accepts_are_paced_after_a_burst() {
-        let (start, mut pace) = (Instant::now(), Pace::new(1000));
-        for _ in 0..1100 {
+    async fn accept(pace: &Pace, count: u32) {
+        for _ in 0..count {
             pace.wait().await;
             pace.note();
         }
+    }
+
+    #[track_caller]
+    fn assert_took(start: Instant, least_ms: u64) {
         let took = start.elapsed();
+        let least = Duration::from_millis(least_ms);
         assert!(
-            (Duration::from_millis(980)..Duration::from_millis(1100)).contains(&took),
+            (least..least + Duration::from_millis(120)).contains(&took),
             "{took:?}"
         );
     }
 
     #[tokio::test(start_paused = true)]
+    async fn accepts_are_paced_after_a_burst() {
+        let (start, pace) = (Instant::now(), Pace::new(1000));
+        accept(&pace, 1100).await;
+        assert_took(start, 980);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_listeners_share_one_pace() {
+        let (start, pace) = (Instant::now(), Pace::new(1000));
+        tokio::join!(accept(&pace, 550), accept(&pace, 550));
+        assert_took(start, 980);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_a_rate_nobody_waits() {
-        let (start, mut pace) = (Instant::now(), Pace::new(0));
-        for _ in 0..10_000 {
-            pace.wait().await;
-            pace.note();
-        }
+        let (start, pace) = (Instant::now(), Pace::new(0));
+        accept(&pace, 10_000).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_can_be_changed() {
+        let pace = Pace::new(10);
+        accept(&pace, 1).await;
+        pace.set(1000);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let start = Instant::now();
+        accept(&pace, 1100).await;
+        assert_took(start, 980);
+        pace.set(0);
+        let start = Instant::now();
+        accept(&pace, 10_000).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

@@ -12,9 +12,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{info, warn};
 
-/// Connections that wait to be accepted. `std` asks for 128; the kernel cuts this to `somaxconn`,
-/// and what comes over it is dropped silently.
-const BACKLOG: i32 = 4096;
+/// Connections that wait to be accepted: as many as `net.core.somaxconn` allows, to which the kernel
+/// cuts this. `std` asks for 128, and what comes over it is dropped silently.
+pub(super) const BACKLOG: i32 = i32::MAX;
 
 /// A peer that acknowledges nothing for this long is gone: about the time in which the keepalive
 /// probes below find it out.
@@ -140,7 +140,7 @@ impl KernelDrops {
     }
 }
 
-fn read_whole(table: &File) -> String {
+pub(super) fn read_whole(table: &File) -> String {
     let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = table.read_at(&mut chunk, text.len() as u64) {
         text.extend_from_slice(&chunk[..count]);

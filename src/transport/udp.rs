@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
@@ -14,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::beat::Beat;
 use super::outbox::{Outbox, Return};
 use crate::clock::{Clock, monotonic};
 use crate::hub::Hub;
@@ -41,9 +41,7 @@ pub struct UdpDoor {
     clock: Clock,
     /// How long a handler waits for its job.
     deadline: Duration,
-    /// When the loop was last seen to turn, in milliseconds since `born`.
-    beat: AtomicU64,
-    born: Instant,
+    beat: Beat,
     unsent: Throttle,
 }
 
@@ -63,7 +61,6 @@ impl UdpDoor {
         let state = UdpSocketState::new((&socket).into())?;
         let socket = UdpSocket::from_std(socket)?;
         let unsent = Throttle::new(LOG_PERIOD, hub.metrics());
-        let (beat, born) = (AtomicU64::new(0), Instant::now());
         Ok(Self {
             socket,
             state,
@@ -72,8 +69,7 @@ impl UdpDoor {
             ledger,
             clock,
             deadline,
-            beat,
-            born,
+            beat: Beat::default(),
             unsent,
         })
     }
@@ -85,8 +81,7 @@ impl UdpDoor {
 
     /// How long ago the loop was last seen to turn.
     pub fn idle_for(&self) -> Duration {
-        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
-        self.born.elapsed().saturating_sub(beat)
+        self.beat.idle_for()
     }
 
     /// Receives until `stop`.
@@ -95,8 +90,7 @@ impl UdpDoor {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let (mut out, mut outbox) = (Vec::new(), Outbox::default());
         loop {
-            let beat = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.beat.store(beat, Ordering::Relaxed);
+            self.beat.note();
             // The watchdog asks whether this loop turns; without datagrams it turns once a second.
             let received = tokio::select! {
                 () = stop.cancelled() => return,

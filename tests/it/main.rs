@@ -24,6 +24,8 @@ mod abandoned;
 mod descriptors;
 mod flood;
 mod slow;
+mod storm;
+mod strangers;
 
 mod drain;
 mod measurements;

@@ -39,6 +39,8 @@ pub(crate) struct Login {
     pub(crate) groups: Vec<String>,
     /// 0 leaves the choice to the gateway.
     pub(crate) heartbeat_s: u16,
+    /// The address of the host to connect from; the system's choice where there is none.
+    pub(crate) from: Option<IpAddr>,
 }
 
 impl Login {
@@ -62,6 +64,12 @@ impl Login {
 
     pub(crate) fn heartbeat_s(mut self, seconds: u16) -> Self {
         self.heartbeat_s = seconds;
+        self
+    }
+
+    /// Connects from 127.0.0.`last`.
+    pub(crate) fn from(mut self, last: u8) -> Self {
+        self.from = Some([127, 0, 0, last].into());
         self
     }
 
@@ -92,7 +100,10 @@ impl Login {
 
     /// The same for one who may be turned away.
     pub(crate) async fn try_enter(&self, gateway: SocketAddr) -> Result<Client, Closed> {
-        let mut client = Client::connect(gateway).await;
+        let mut client = match self.from {
+            Some(address) => Client::connect_from(address, gateway).await,
+            None => Client::connect(gateway).await,
+        };
         client.send_bytes(&self.encode()).await;
         match client.greeted().await {
             Ok(_) => Ok(client),

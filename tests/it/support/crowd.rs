@@ -37,7 +37,16 @@ impl Crowd {
         gateway: SocketAddr,
         logins: impl IntoIterator<Item = Login>,
     ) -> Self {
-        let entering = Arc::new(Semaphore::new(ENTERING));
+        Self::enter_by(ENTERING, gateway, logins).await
+    }
+
+    /// The same with so many on their way in at a time.
+    pub(crate) async fn enter_by(
+        at_a_time: usize,
+        gateway: SocketAddr,
+        logins: impl IntoIterator<Item = Login>,
+    ) -> Self {
+        let entering = Arc::new(Semaphore::new(at_a_time));
         let (is_in, mut entered) = unbounded_channel();
         let (mut seen, mut tasks) = (Vec::new(), JoinSet::new());
         for login in logins {

@@ -1,0 +1,134 @@
+//! Places are counted by source, given back, and bounded by what holds now.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant as Monotonic;
+
+use super::*;
+use crate::hub::holds::Holds;
+use crate::hub::{Hub, Options};
+use crate::metrics::Metrics;
+use crate::transport::strangers::Strangers;
+
+fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
+    let metrics = Arc::new(Metrics::new());
+    let options = Options {
+        max_devices: 8,
+        max_groups: 64,
+        queue_messages: 1024,
+        queue_bytes: 1 << 20,
+        queue_age: Duration::from_secs(10),
+        memory_budget: 1 << 30,
+        retry_spread: Duration::from_secs(10),
+        max_frame: 65_512,
+    };
+    let ledger = Ledger::new(&metrics);
+    let clients = Clients {
+        strangers: Strangers::new(max_connections, &metrics),
+        hub: Arc::new(Hub::new(options, metrics, 1, Monotonic::now())),
+        holds: Arc::new(Holds::default()),
+        handshake_timeout: Duration::from_secs(10),
+        heartbeat_s: 30,
+        max_hello: 16_384,
+        max_frame: 4_096,
+        draining: AtomicBool::new(false),
+        leaving: CancellationToken::new(),
+    };
+    let bounds = bounds(max_connections, max_per_address);
+    Arc::new(Doors::new(bounds, Arc::new(clients), ledger))
+}
+
+fn bounds(max_connections: usize, max_per_address: usize) -> Bounds {
+    Bounds {
+        max_connections,
+        max_per_address,
+        accept_rate: 0,
+    }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("a test's address is one")
+}
+
+#[test]
+fn the_cap_stays_below_the_descriptor_limit() {
+    assert_eq!(max_connections(0, 20_000), 19_872);
+    assert_eq!(max_connections(100_000, 20_000), 19_872);
+    assert_eq!(max_connections(10, 20_000), 10);
+    assert_eq!(max_connections(0, 64), 16);
+}
+
+#[tokio::test]
+async fn an_ipv6_network_and_a_mapped_address_are_one_source_each() {
+    let doors = doors(100, 2);
+    let mut inside = Vec::new();
+    for peer in [
+        "2001:db8::1",
+        "2001:db8::ffff:2",
+        "192.0.2.1",
+        "::ffff:192.0.2.1",
+    ] {
+        inside.push(doors.admit(address(peer)).expect("there is a place"));
+    }
+    for peer in ["2001:db8::3", "::ffff:192.0.2.1", "192.0.2.1"] {
+        assert!(doors.admit(address(peer)).is_err(), "{peer}");
+    }
+    assert!(
+        doors.admit(address("2001:db8:0:1::1")).is_ok(),
+        "another /64"
+    );
+    assert_eq!(doors.admitted(), 4, "who was turned away holds nothing");
+    drop(inside);
+    assert_eq!(doors.admitted(), 0);
+    assert!(doors.by_source().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_is_counted_where_its_proxy_says_that_it_comes_from() {
+    let doors = doors(100, 1);
+    let (proxy, client) = (address("127.0.0.1"), address("192.0.2.1"));
+    let first = doors.admit(proxy).expect("there is a place");
+    assert!(doors.admit(proxy).is_err());
+    first.set_address(client).expect("the first of its source");
+    let second = doors
+        .admit(proxy)
+        .expect("the proxy's place was given back");
+    assert!(second.set_address(client).is_err());
+    drop(first);
+    second.set_address(client).expect("a place was given back");
+    drop(second);
+    assert_eq!(doors.admitted(), 0);
+    assert!(doors.by_source().is_empty());
+}
+
+#[tokio::test]
+async fn other_bounds_hold_for_those_who_come() {
+    let doors = doors(2, 0);
+    let peer = address("192.0.2.1");
+    let inside = [(); 2].map(|()| doors.admit(peer).expect("there is a place"));
+    assert!(doors.admit(peer).is_err());
+    doors.set_bounds(bounds(4, 1));
+    let third = doors
+        .admit(peer)
+        .expect("those from before are not counted");
+    assert!(doors.admit(peer).is_err(), "one of this source");
+    let other = doors.admit(address("192.0.2.2")).expect("another source");
+    doors.set_bounds(bounds(1, 0));
+    assert!(doors.admit(peer).is_err());
+    drop((inside, third, other));
+    assert_eq!(doors.admitted(), 0);
+    assert!(doors.by_source().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_accept_loop_does_not_hide_behind_another() {
+    let doors = doors(10, 0);
+    assert_eq!(doors.idle_for(), Duration::ZERO, "nobody serves yet");
+    let stuck = Arc::new(Beat::default());
+    doors.beats().push(stuck);
+    let turning = Arc::new(Beat::default());
+    doors.beats().push(Arc::clone(&turning));
+    let while_ago = Duration::from_secs(6);
+    tokio::time::advance(while_ago).await;
+    turning.note();
+    assert_eq!(doors.idle_for(), while_ago);
+}
