@@ -4,6 +4,7 @@
 //! the handle of each value is fetched once, so that nothing is looked up on the hot path.
 
 mod family;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use crate::wire::reason::{CloseReason, RejectCause, Status};
 use family::{Declare, Labels};
 
 pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};
+pub use token::TokenFault;
 
 /// What became of a message at one session that it was due for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +182,9 @@ metrics! {
     /// Client connections that ended, by the first cause.
     connections_closed: CounterFamily = "pushgate_connections_closed_total"
         (Labels::one("reason", CloseReason::ALL.iter().map(|reason| reason.word())));
+    /// Tokens of clients that were not believed, in a HELLO or a TOKEN, by cause.
+    tokens_refused: CounterFamily = "pushgate_tokens_refused_total"
+        (Labels::one("cause", TokenFault::ALL.map(TokenFault::word)));
     /// Errors of accept, by kind.
     accept_errors: CounterFamily = "pushgate_accept_errors_total"
         (Labels::one("kind", AcceptError::ALL.map(AcceptError::word)));
@@ -256,6 +261,11 @@ impl Metrics {
     /// Counts a connection that ended.
     pub fn connection_closed(&self, reason: CloseReason) {
         self.connections_closed.at(reason.index()).inc();
+    }
+
+    /// Counts a token that was not believed.
+    pub fn token_refused(&self, fault: TokenFault) {
+        self.tokens_refused.at(fault as usize).inc();
     }
 
     /// Counts a datagram that was dropped without an answer.

@@ -11,8 +11,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -28,12 +29,13 @@ use crate::ledger::{Kind, Ledger};
 use crate::metrics::{Live, Metrics};
 use crate::transport::admin::access::Token;
 use crate::transport::admin::{self, AdminState};
+use crate::transport::auth::{Auth, Jwt};
 use crate::transport::connection::Clients;
 use crate::transport::listener::{Doors, max_connections};
 use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::socket::{self, KernelDrops};
 use crate::transport::udp::UdpDoor;
-use settings::{Settings, Unsigned};
+use settings::{AuthMode, Settings, Unsigned};
 
 /// A loop that has not turned for this long is stuck: it turns once a second when nothing happens.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -121,7 +123,7 @@ impl Gateway {
             admin: admin.local_addr()?,
         };
         let remembers_from_ms = clock.now_ms() + millis(udp.future);
-        let parts = Parts::new(&settings, metrics, &ledger, remembers_from_ms);
+        let parts = Parts::new(&settings, metrics, &ledger, &clock, remembers_from_ms);
         let Parts { hub, intake, .. } = &parts;
         let udp = UdpDoor::new(
             udp_socket,
@@ -187,14 +189,15 @@ impl Gateway {
             Kind::Admin,
             report(admin::serve(self.admin, state, stop.clone()), "admin"),
         );
-        ledger.spawn(Kind::Heartbeat, heartbeat(self.parts.clone(), stop));
+        let beat = heartbeat(self.parts.clone(), self.clock.clone(), stop);
+        ledger.spawn(Kind::Heartbeat, beat);
         let Addresses { native, udp, admin } = self.addresses;
         let early = self.remembers_from_ms.saturating_sub(self.clock.now_ms());
         let mut shutdown = std::pin::pin!(shutdown);
         tokio::select! {
             () = &mut shutdown => {}
             // Until then a request cannot be told from one that an earlier process carried out.
-            () = tokio::time::sleep(Duration::from_millis(early)) => {
+            () = sleep(Duration::from_millis(early)) => {
                 self.phase.advance(Phase::Ready);
                 info!(target: "pushgate", %native, %udp, %admin, "ready");
                 shutdown.await;
@@ -212,6 +215,7 @@ impl Parts {
         settings: &Settings,
         metrics: Arc<Metrics>,
         ledger: &Ledger,
+        clock: &Clock,
         remembers_from_ms: u64,
     ) -> Self {
         let Settings {
@@ -265,6 +269,8 @@ impl Parts {
         let shared = Arc::new(Clients {
             hub: Arc::clone(&hub),
             holds,
+            auth: ArcSwap::from_pointee(auth(settings)),
+            clock: clock.clone(),
             handshake_timeout: clients.handshake_timeout,
             heartbeat_s: u16::try_from(clients.heartbeat.as_secs()).unwrap_or(u16::MAX),
             max_hello: clients.max_hello,
@@ -303,6 +309,14 @@ impl Parts {
             lanes: self.hub.lanes() as u64,
             kernel_drops,
         }
+    }
+}
+
+/// How clients say who they are, as the settings have it.
+pub(crate) fn auth(settings: &Settings) -> Auth {
+    match &settings.auth.mode {
+        AuthMode::None => Auth::None,
+        AuthMode::Jwt(options) => Auth::Jwt(Jwt::new(options)),
     }
 }
 
@@ -358,18 +372,18 @@ async fn report(task: impl Future<Output = std::io::Result<()>>, name: &str) {
     }
 }
 
-/// What time alone brings about, once a second.
-async fn heartbeat(parts: Parts, stop: CancellationToken) {
-    let mut ticks = interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// What time alone brings about, once a second: at each whole second of the wall clock, since that is
+/// when most tokens end.
+async fn heartbeat(parts: Parts, clock: Clock, stop: CancellationToken) {
     let (mut sweep, hub) = (Sweep::default(), &parts.hub);
     loop {
+        let rest = 1_000 - clock.now_ms() % 1_000;
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = sleep(Duration::from_millis(rest)) => {}
         }
         let mut cx = Pump::new(monotonic());
-        while !sweep.step(hub, SWEEP_STEP, &mut cx) {
+        while !sweep.step(hub, SWEEP_STEP, clock.now_ms(), &mut cx) {
             tokio::task::yield_now().await;
         }
         cx.merge(hub.metrics());

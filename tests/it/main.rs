@@ -9,6 +9,7 @@ mod malformed;
 mod churn;
 mod closes;
 mod takeover;
+mod tokens;
 
 mod datagrams;
 mod repeats;

@@ -125,7 +125,7 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
 }
 
 /// The one line of a file, without the white space around it.
-fn line_of(table: &Table<'_>, key: &str, path: &str) -> Option<String> {
+pub(super) fn line_of(table: &Table<'_>, key: &str, path: &str) -> Option<String> {
     let path = table.document().resolve(path);
     match read_short(&path) {
         Ok(text) => Some(text.trim().to_owned()),

@@ -1,0 +1,485 @@
+//! Clients with JSON Web Tokens: who they are, what they may join, and when they have to go.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pushgate::wire::frame::{ClientFrame, GatewayFrame, HELLO, JOIN, TOKEN};
+use pushgate::wire::reason::{CloseCode, RETRY_NEVER};
+use tempfile::TempDir;
+
+use crate::support::baseline::Baseline;
+use crate::support::client::{Client, Closed, Login};
+use crate::support::eventually;
+use crate::support::gateway::Gateway;
+use crate::support::process::Process;
+use crate::support::sender::Sender;
+
+use pushgate::wire::datagram::Target;
+
+const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const NEW: &str = "abababababababababababababababababababababababababababababababab";
+/// A key beside the code of the tests.
+macro_rules! data {
+    ($name:literal) => {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tokens/", $name)
+    };
+}
+
+/// A gateway that takes tokens, and secrets to make them with.
+struct Issuer {
+    directory: TempDir,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for (name, secret) in [("old", OLD), ("new", NEW)] {
+            std::fs::write(directory.path().join(name), secret).expect("a secret is written");
+        }
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    /// `[auth]` with the secret of this name and no kid.
+    fn auth(&self, name: &str) -> String {
+        let path = self.path(name);
+        format!("[auth]\nmode = 'jwt'\nalgorithm = 'HS256'\nsecret_file = '{path}'\n")
+    }
+
+    /// A token as `pushgate token` makes it with the secret of this name.
+    fn token(&self, secret: &str, arguments: &[&str]) -> String {
+        let path = self.path(secret);
+        made(&[&["--secret-file", &path], arguments].concat())
+    }
+}
+
+/// What `pushgate token` prints.
+fn made(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = run_token(arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {stderr:?}");
+    assert_eq!(stdout.len(), 1, "{stdout:?}");
+    stdout.into_iter().next().expect("one line")
+}
+
+fn run_token(arguments: &[&str]) -> (Option<i32>, Vec<String>, Vec<String>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushgate"));
+    Process::start(command.arg("token").args(arguments)).finish()
+}
+
+fn now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("it is after 1970")
+}
+
+/// All that answers a HELLO, up to CURRENT.
+async fn greeting(client: &mut Client, login: &Login) -> Vec<String> {
+    client.send_bytes(&login.encode()).await;
+    until_current(client).await
+}
+
+/// What comes up to the next CURRENT, in words.
+async fn until_current(client: &mut Client) -> Vec<String> {
+    let mut words = Vec::new();
+    loop {
+        match client.next().await.expect("CURRENT comes") {
+            GatewayFrame::Current { .. } => return words,
+            GatewayFrame::Joined { group } => words.push(format!("joined {group}")),
+            GatewayFrame::Refused {
+                frame_type,
+                code,
+                group,
+            } => words.push(format!("refused {frame_type} {} {group}", code.code())),
+            GatewayFrame::Welcome(_) | GatewayFrame::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Sends a frame that is refused, and says so in words.
+async fn refused(client: &mut Client, frame: &ClientFrame<'_>) -> String {
+    client.send(frame).await;
+    match client.next().await.expect("REFUSED comes") {
+        GatewayFrame::Refused {
+            frame_type,
+            code,
+            group,
+        } => format!("{frame_type} {} {group}", code.code()),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn turned_away(gateway: &Gateway, token: impl Into<String>) -> Closed {
+    let entered = Login::user(token).try_enter(gateway.native).await;
+    entered.err().expect("the token is not believed")
+}
+
+async fn refused_tokens(gateway: &Gateway, cause: &str) -> u64 {
+    let name = format!("pushgate_tokens_refused_total{{cause=\"{cause}\"}}");
+    gateway.scrape().await.value(&name)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_says_who_and_which_groups() {
+    let issuer = Issuer::new();
+    let config = format!("{}[clients]\nmax_groups = 4\n", issuer.auth("old"));
+    let gateway = Gateway::start(&config);
+    let baseline = Baseline::of(&gateway).await;
+    let arguments = [
+        "--user", "ada", "--group", "news", "--group", "staff", "--join", "room/*",
+    ];
+    let token = issuer.token("old", &arguments);
+    let login = Login::user(&*token)
+        .group("room/1")
+        .group("secret")
+        .group("news")
+        .group("room/2")
+        .group("room/3");
+    let mut client = Client::connect(gateway.native).await;
+    let words = greeting(&mut client, &login).await;
+    let expected = [
+        "joined news".to_owned(),
+        "joined staff".to_owned(),
+        "joined room/1".to_owned(),
+        "joined room/2".to_owned(),
+        format!("refused {HELLO} 7 secret"),
+        format!("refused {HELLO} 9 room/3"),
+    ];
+    assert_eq!(words, expected);
+
+    // JOIN likewise; and what the token gave can be left, and joined again.
+    let join = |group| ClientFrame::Join { group };
+    assert_eq!(
+        refused(&mut client, &join("secret")).await,
+        format!("{JOIN} 7 secret")
+    );
+    assert_eq!(
+        refused(&mut client, &join("room/3")).await,
+        format!("{JOIN} 9 room/3")
+    );
+    client.leave("news").await;
+    client.join("room/3").await;
+    client.leave("room/3").await;
+    client.join("news").await;
+
+    // Pushes find the user that the token names, and the groups.
+    let sender = Sender::unsigned(gateway.udp).await;
+    for (target, payload) in [
+        (Target::User("ada"), b"user" as &[u8]),
+        (Target::Group("news"), b"news"),
+    ] {
+        let answer = sender.push(&[target], payload).await;
+        assert_eq!(answer.counts.written, 1, "{answer:?}");
+        assert_eq!(client.next_push().await.2, payload);
+    }
+    drop(client);
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_token_is_told_why_and_counted() {
+    let issuer = Issuer::new();
+    let config = format!("{}audience = 'push'\n", issuer.auth("old"));
+    let gateway = Gateway::start(&config);
+    let baseline = Baseline::of(&gateway).await;
+    let far = std::fs::read_to_string(data!("hs256.jwt")).expect("test data");
+    let forged = issuer.token("new", &["--user", "ada", "--audience", "push"]);
+    for (token, cause, word) in [
+        ("ada".to_owned(), "malformed", "not a JSON Web Token"),
+        (forged, "signature", "the signature is not good"),
+        (far.trim().to_owned(), "audience", "the aud is another one"),
+        (
+            issuer.token("old", &["--user", "ada"]),
+            "audience",
+            "no aud",
+        ),
+    ] {
+        let before = refused_tokens(&gateway, cause).await;
+        let closed = turned_away(&gateway, token).await;
+        assert_eq!(
+            (closed.code, closed.retry_after_ms),
+            (CloseCode::Auth, RETRY_NEVER)
+        );
+        assert!(closed.reason.contains(word), "{closed:?}");
+        assert_eq!(refused_tokens(&gateway, cause).await, before + 1, "{cause}");
+    }
+    let expired = ["--user", "ada", "--audience", "push", "--ttl", "0s"];
+    let closed = turned_away(&gateway, issuer.token("old", &expired)).await;
+    assert_eq!(
+        (closed.code, closed.retry_after_ms),
+        (CloseCode::Expired, RETRY_NEVER)
+    );
+    assert_eq!(refused_tokens(&gateway, "expired").await, 1);
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ends_with_its_token_and_comes_back_with_a_new_one() {
+    let issuer = Issuer::new();
+    let gateway = Gateway::start(&issuer.auth("old"));
+    let baseline = Baseline::of(&gateway).await;
+    let token = |ttl| issuer.token("old", &["--user", "ada", "--ttl", ttl]);
+    let long = token("1h");
+    let made = now();
+    let short = token("3s");
+    let mut client = Login::user(&*short).enter(gateway.native).await;
+    let mut other = Login::user(&*long)
+        .device("other")
+        .enter(gateway.native)
+        .await;
+    let closed = client.closed().await;
+    // Its end stands in whole seconds: not before the earliest that it can have.
+    assert!(
+        now() >= Duration::from_secs(made.as_secs() + 3),
+        "closed before its end"
+    );
+    assert_eq!(
+        (closed.code, closed.retry_after_ms),
+        (CloseCode::Expired, RETRY_NEVER)
+    );
+    assert_eq!(closed.reason, "the token has expired");
+    assert_eq!(turned_away(&gateway, short).await.code, CloseCode::Expired);
+    let mut again = Login::user(&*long).enter(gateway.native).await;
+    again.assert_alive().await;
+    other.assert_alive().await;
+    let scrape = gateway.scrape().await;
+    let expired = scrape.value("pushgate_connections_closed_total{reason=\"expired\"}");
+    assert_eq!(expired, 2, "the session, and who came with its token");
+    drop((client, other, again));
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_token_renews_the_live_connection() {
+    let issuer = Issuer::new();
+    let config = format!("{}[clients]\nmax_groups = 3\n", issuer.auth("old"));
+    let gateway = Gateway::start(&config);
+    let baseline = Baseline::of(&gateway).await;
+    let eve = issuer.token("old", &["--user", "eve", "--group", "eve"]);
+    let forged = issuer.token("new", &["--user", "ada"]);
+    let ended = issuer.token("old", &["--user", "ada", "--ttl", "0s"]);
+    let arguments = [
+        "--user", "ada", "--group", "staff", "--group", "news", "--group", "night", "--group",
+        "day", "--join", "room/*",
+    ];
+    let renewed = issuer.token("old", &arguments);
+    let short = issuer.token("old", &["--user", "ada", "--ttl", "4s", "--group", "news"]);
+    let mut client = Login::user(&*short).enter(gateway.native).await;
+    // The twin with the same token is not renewed: it shows when that ends.
+    let mut twin = Login::user(&*short)
+        .device("twin")
+        .enter(gateway.native)
+        .await;
+
+    // What is not good changes nothing: a bad one, another user's, one that has ended.
+    for (token, cause) in [
+        ("nonsense", "malformed"),
+        (&*eve, "user"),
+        (&*forged, "signature"),
+        (&*ended, "expired"),
+    ] {
+        let token = token.as_bytes();
+        let word = refused(&mut client, &ClientFrame::Token { token }).await;
+        assert_eq!(word, format!("{TOKEN} 7 "), "{cause}");
+        assert_eq!(refused_tokens(&gateway, cause).await, 1, "{cause}");
+    }
+
+    // Further groups are joined as far as there is room, others stay, and what it may join is new.
+    let token = renewed.as_bytes();
+    client.send(&ClientFrame::Token { token }).await;
+    let words = until_current(&mut client).await;
+    let expected = [
+        "joined staff".to_owned(),
+        "joined night".to_owned(),
+        format!("refused {TOKEN} 9 day"),
+    ];
+    assert_eq!(words, expected);
+    client.leave("news").await;
+    client.join("room/1").await;
+    let join = ClientFrame::Join { group: "hall" };
+    assert_eq!(refused(&mut client, &join).await, format!("{JOIN} 7 hall"));
+
+    // The old end comes, and only who has not renewed goes.
+    assert_eq!(twin.closed().await.code, CloseCode::Expired);
+    client.assert_alive().await;
+    drop((client, twin));
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_end_in_a_new_token_counts_too() {
+    let issuer = Issuer::new();
+    let gateway = Gateway::start(&issuer.auth("old"));
+    let baseline = Baseline::of(&gateway).await;
+    let token = |ttl| issuer.token("old", &["--user", "ada", "--ttl", ttl]);
+    let mut client = Login::user(token("1h")).enter(gateway.native).await;
+    let short = token("2s");
+    let token = short.as_bytes();
+    client.send(&ClientFrame::Token { token }).await;
+    assert_eq!(client.closed().await.code, CloseCode::Expired);
+    drop(client);
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_tokens_a_renewal_is_refused() {
+    let gateway = Gateway::start("");
+    let baseline = Baseline::of(&gateway).await;
+    let mut client = Login::user("ada").enter(gateway.native).await;
+    let word = refused(&mut client, &ClientFrame::Token { token: b"ada" }).await;
+    assert_eq!(word, format!("{TOKEN} 7 "));
+    assert_eq!(refused_tokens(&gateway, "mode").await, 1);
+    client.assert_alive().await;
+    drop(client);
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_every_kind_stand_side_by_side_by_kid() {
+    let issuer = Issuer::new();
+    let secret = issuer.path("new");
+    let config = format!(
+        "[auth]\nmode = 'jwt'\nissuer = 'issuer'\n\
+         [[auth.keys]]\nkid = 'new'\nalgorithm = 'HS256'\nsecret_file = '{secret}'\n\
+         [[auth.keys]]\nkid = 'rs256'\nalgorithm = 'RS256'\npublic_key_file = '{}'\n\
+         [[auth.keys]]\nkid = 'es256'\nalgorithm = 'ES256'\npublic_key_file = '{}'\n\
+         [[auth.keys]]\nkid = 'eddsa'\nalgorithm = 'EdDSA'\npublic_key_file = '{}'\n",
+        data!("rs256.pub.pem"),
+        data!("es256.pub.pem"),
+        data!("eddsa.pub.pem"),
+    );
+    let gateway = Gateway::start(&config);
+    let baseline = Baseline::of(&gateway).await;
+    let from = |kid| ["--user", "ada", "--issuer", "issuer", "--kid", kid];
+    let mut clients = Vec::new();
+    clients.push(
+        Login::user(issuer.token("new", &from("new")))
+            .enter(gateway.native)
+            .await,
+    );
+    for (kid, algorithm, key, by_others) in [
+        ("rs256", "RS256", data!("rs256.key.pem"), data!("rs256.jwt")),
+        ("es256", "ES256", data!("es256.key.pem"), data!("es256.jwt")),
+        ("eddsa", "EdDSA", data!("eddsa.key.pem"), data!("eddsa.jwt")),
+    ] {
+        let arguments = ["--key-file", key, "--algorithm", algorithm];
+        let own = made(&[&from(kid), &arguments[..]].concat());
+        let by_others = std::fs::read_to_string(by_others).expect("test data");
+        for (device, token) in [("own", &*own), ("others", by_others.trim())] {
+            let device = format!("{kid} {device}");
+            let login = Login::user(token).device(device);
+            clients.push(login.enter(gateway.native).await);
+        }
+    }
+    // A kid that is not there, none at all, and the kid of another key.
+    for (kid, cause) in [("older", "kid"), ("rs256", "algorithm")] {
+        let closed = turned_away(&gateway, issuer.token("new", &from(kid))).await;
+        assert_eq!(closed.code, CloseCode::Auth);
+        assert_eq!(refused_tokens(&gateway, cause).await, 1, "{closed:?}");
+    }
+    let bare = issuer.token("new", &from("new")[..4]);
+    assert_eq!(
+        turned_away(&gateway, bare).await.reason,
+        "token: no kid in the header"
+    );
+    for client in &mut clients {
+        client.assert_alive().await;
+    }
+    drop(clients);
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[test]
+fn the_configuration_is_enough_to_make_a_token_with() {
+    let issuer = Issuer::new();
+    let path = issuer.path("pushgate.toml");
+    let write = |text: &str| std::fs::write(Path::new(&path), text).expect("written");
+    write("[auth]\nmode = 'jwt'\nalgorithm = 'HS256'\nsecret_file = 'old'\naudience = 'push'\n");
+    let token = made(&["--config", &path, "--user", "ada"]);
+    assert_eq!(token.split('.').count(), 3, "{token}");
+    let both = "[auth]\nmode = 'jwt'\nalgorithm = 'HS256'\n\
+                [[auth.keys]]\nkid = 'a'\nsecret_file = 'old'\n\
+                [[auth.keys]]\nkid = 'b'\nsecret_file = 'new'\n";
+    write(both);
+    made(&["--config", &path, "--user", "ada", "--kid", "b"]);
+    for (text, code, word) in [
+        (both, 2, "--kid names no key; there are: a, b"),
+        ("[auth]\nmode = 'none'\n", 64, "auth.mode is \"none\""),
+        ("[auth]\nmode = 'jwt'\n", 64, "no key to check a token with"),
+    ] {
+        write(text);
+        let (exit, _, said) = run_token(&["--config", &path, "--user", "ada"]);
+        assert_eq!(exit, Some(code), "{said:?}");
+        assert!(said.join("\n").contains(word), "{said:?}");
+    }
+    let (exit, _, said) = run_token(&["--user", "ada"]);
+    assert_eq!(exit, Some(2), "{said:?}");
+}
+
+/// The client for people: a token from the environment, its end, and a file with a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listen_takes_its_token_from_the_environment_or_a_file() {
+    let issuer = Issuer::new();
+    let gateway = Gateway::start(&issuer.auth("old"));
+    let baseline = Baseline::of(&gateway).await;
+    let to = gateway.native.to_string();
+    let token = |ttl| issuer.token("old", &["--user", "ada", "--ttl", ttl]);
+    let listen = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushgate"));
+        command
+            .args(["listen", "--to", &to, "--json"])
+            .env_remove("PUSHGATE_TOKEN");
+        command
+    };
+    let (exit, _, said) = Process::start(&mut listen()).finish();
+    assert_eq!(exit, Some(2), "{said:?}");
+    assert!(said.join("\n").contains("PUSHGATE_TOKEN"), "{said:?}");
+    // The token of the environment ends, and there is no other to be had.
+    let process = Process::start(listen().env("PUSHGATE_TOKEN", token("3s")));
+    let (exit, said, _) = tokio::task::spawn_blocking(|| process.finish())
+        .await
+        .expect("waited");
+    assert_eq!(exit, Some(1), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("\"word\":\"expired\"")),
+        "{said:?}"
+    );
+    // That of the file ends, too, and the file has a new one by then.
+    let path = issuer.path("token");
+    let long = token("1h");
+    std::fs::write(&path, token("4s")).expect("written");
+    let process = Process::start(listen().args(["--token-file", &path, "--count", "1"]));
+    eventually("the client is in", async || {
+        let sessions = gateway.scrape().await.value("pushgate_sessions");
+        (sessions == 1)
+            .then_some(())
+            .ok_or_else(|| sessions.to_string())
+    })
+    .await;
+    std::fs::write(&path, long).expect("written");
+    eventually("the first token's end", async || {
+        let scrape = gateway.scrape().await;
+        let expired = scrape.value("pushgate_connections_closed_total{reason=\"expired\"}");
+        (expired == 2)
+            .then_some(())
+            .ok_or_else(|| expired.to_string())
+    })
+    .await;
+    let sender = Sender::unsigned(gateway.udp).await;
+    eventually("the client is back", async || {
+        let answer = sender.push(&[Target::User("ada")], b"here").await;
+        (answer.counts.written == 1)
+            .then_some(())
+            .ok_or_else(|| format!("{answer:?}"))
+    })
+    .await;
+    let (exit, said, _) = tokio::task::spawn_blocking(|| process.finish())
+        .await
+        .expect("waited");
+    assert_eq!(exit, Some(0), "{said:?}");
+    baseline.assert_back_at(&gateway).await;
+}
