@@ -6,6 +6,7 @@
 
 mod by_key;
 mod family;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use family::{Declare, Labels};
 
 pub use by_key::ByKey;
 pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};
+pub use token::TokenFault;
 
 /// What became of a message at one session that it was due for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +207,9 @@ metrics! {
     /// Connections that the kernel dropped at a listening socket for any reason, of every program in
     /// this network namespace, since it exists.
     listen_drops: IntCounter = "pushgate_listen_drops_total" (());
+    /// Tokens of clients that were not believed, in a HELLO or a TOKEN, by cause.
+    tokens_refused: CounterFamily = "pushgate_tokens_refused_total"
+        (Labels::one("cause", TokenFault::ALL.map(TokenFault::word)));
     /// Errors of accept, by kind.
     accept_errors: CounterFamily = "pushgate_accept_errors_total"
         (Labels::one("kind", AcceptError::ALL.map(AcceptError::word)));
@@ -291,6 +296,11 @@ impl Metrics {
     /// Counts a connection that ended.
     pub fn connection_closed(&self, reason: CloseReason) {
         self.connections_closed.at(reason.index()).inc();
+    }
+
+    /// Counts a token that was not believed.
+    pub fn token_refused(&self, fault: TokenFault) {
+        self.tokens_refused.at(fault as usize).inc();
     }
 
     /// Counts a datagram that was dropped without an answer.

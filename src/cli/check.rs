@@ -8,6 +8,7 @@ use clap::Args;
 use super::exit::{CommandResult, Exit, Failure};
 use super::output::{self, counted};
 use crate::daemon::settings::{AuthMode, Settings, Unsigned};
+use crate::transport::auth::{Key, Options};
 
 /// Check a configuration file and tell every problem at once
 ///
@@ -78,8 +79,9 @@ fn summary(settings: &Settings) -> String {
     );
     line(
         "identity",
-        match settings.auth.mode {
+        match &settings.auth.mode {
             AuthMode::None => "the token is the user name (auth.mode \"none\")".to_owned(),
+            AuthMode::Jwt(options) => tokens(options),
         },
     );
     line(
@@ -115,6 +117,23 @@ fn connections(settings: &Settings) -> String {
         0 => "as many as the descriptor limit leaves".to_owned(),
         most => format!("{most} connections at most"),
     }
+}
+
+/// Whose tokens are believed.
+fn tokens(options: &Options) -> String {
+    let key = |(kid, key): &(Option<String>, Key)| {
+        let word = key.algorithm().word();
+        let kid = kid.as_ref();
+        kid.map_or(word.to_owned(), |kid| format!("{word} {kid:?}"))
+    };
+    let keys: Vec<_> = options.keys.iter().map(key).collect();
+    let mut text = format!("JSON Web Tokens, {}", keys.join(", "));
+    for (claim, wanted) in [("aud", &options.audience), ("iss", &options.issuer)] {
+        if let Some(wanted) = wanted {
+            let _ = write!(text, ", {claim} {wanted:?}");
+        }
+    }
+    text
 }
 
 /// Whose datagrams are taken.

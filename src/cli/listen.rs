@@ -19,6 +19,8 @@ use crate::wire::frame::{self, Scope, Welcome};
 
 /// Bytes of a token: its length is 16 bits.
 const TOKEN_BYTES_MAX: usize = 65_535;
+/// The environment variable with a token: a command line is everybody's to read.
+const TOKEN_VARIABLE: &str = "PUSHGATE_TOKEN";
 /// Groups of a HELLO: their number is one byte.
 const GROUPS_MAX: usize = 255;
 
@@ -36,8 +38,7 @@ Examples:
 Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 the token file.")]
 pub(super) struct Listen {
     /// Who to be: with auth.mode "none" the token is the user name
-    #[arg(long, value_name = "USER", required_unless_present = "token_file")]
-    #[arg(value_parser = args::user)]
+    #[arg(long, value_name = "USER", value_parser = args::user)]
     user: Option<String>,
     /// Which device of the user; a second connection of one device replaces the first [default: the
     /// device without a name]
@@ -56,6 +57,7 @@ pub(super) struct Listen {
     #[arg(long, value_name = "ADDRESS", default_value = args::GATEWAY)]
     to: String,
     /// A file with the token, instead of the user name; it is read anew for every connection
+    /// [default without --user: the token in the environment variable PUSHGATE_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print one JSON object for each event instead of words
@@ -108,7 +110,13 @@ impl Listen {
         match (&self.token_file, &self.user) {
             (Some(path), _) => read_token(path).map_err(Failure::configuration),
             (None, Some(user)) => Ok(user.clone().into_bytes()),
-            (None, None) => Err(Failure::usage("neither --user nor --token-file")),
+            (None, None) => {
+                let text = std::env::var(TOKEN_VARIABLE).map_err(|_| {
+                    let what = "none of --user, --token-file and";
+                    Failure::usage(format!("{what} {TOKEN_VARIABLE} says who to be"))
+                })?;
+                checked(&text).map_err(Failure::configuration)
+            }
         }
     }
 }
@@ -254,6 +262,10 @@ impl Listener<'_> {
 fn read_token(path: &Path) -> anyhow::Result<Vec<u8>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the token file {}", path.display()))?;
+    checked(&text)
+}
+
+fn checked(text: &str) -> anyhow::Result<Vec<u8>> {
     let token = text.trim();
     if token.len() > TOKEN_BYTES_MAX {
         anyhow::bail!("token of {} bytes exceeds {TOKEN_BYTES_MAX}", token.len());

@@ -29,6 +29,7 @@ mod demo;
 
 mod completions;
 mod keygen;
+mod token;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ enum Command {
     Demo(demo::Demo),
     Bench(bench::Bench),
     Keygen(keygen::Keygen),
+    Token(token::Token),
     Completions(completions::Completions),
 }
 
@@ -80,6 +82,7 @@ impl Command {
             Self::Demo(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Keygen(command) => command.run(),
+            Self::Token(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }

@@ -1,8 +1,9 @@
-//! What time alone brings about, once a second.
+//! What time alone brings about, once a second: at each whole second of the gateway's clock, since
+//! that is when most tokens end.
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -17,16 +18,16 @@ const SWEEP_STEP: usize = 512;
 
 /// Until `stop`.
 pub(super) async fn heartbeat(parts: Parts, mut watch: Watch, stop: CancellationToken) {
-    let mut ticks = interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let clock = parts.clients.clock.clone();
     let (mut sweep, hub) = (Sweep::default(), &parts.hub);
     loop {
+        let rest = 1_000 - clock.now_ms() % 1_000;
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = sleep(Duration::from_millis(rest)) => {}
         }
         let mut cx = Pump::new(monotonic());
-        while !sweep.step(hub, SWEEP_STEP, &mut cx) {
+        while !sweep.step(hub, SWEEP_STEP, clock.now_ms(), &mut cx) {
             tokio::task::yield_now().await;
         }
         cx.merge(hub.metrics());

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -27,6 +28,7 @@ use crate::ledger::{Kind, Ledger};
 use crate::metrics::{Live, Metrics};
 use crate::transport::admin::access::Token;
 use crate::transport::admin::{self, AdminState};
+use crate::transport::auth::{Auth, Jwt};
 use crate::transport::connection::Clients;
 use crate::transport::kernel::{self, Listening};
 use crate::transport::listener::{Bounds, Doors, max_connections};
@@ -34,7 +36,7 @@ use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::socket::{self, KernelDrops};
 use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
-use settings::{Settings, Unsigned};
+use settings::{AuthMode, Settings, Unsigned};
 
 /// A loop that has not turned for this long is stuck: it turns once a second when nothing happens.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -126,7 +128,7 @@ impl Gateway {
             admin: admin.local_addr()?,
         };
         let remembers_from_ms = clock.now_ms() + millis(udp.future);
-        let parts = Parts::new(&settings, metrics, &ledger, remembers_from_ms);
+        let parts = Parts::new(&settings, metrics, &ledger, &clock, remembers_from_ms);
         let Parts { hub, intake, .. } = &parts;
         let udp = UdpDoor::new(
             udp_socket,
@@ -204,7 +206,7 @@ impl Gateway {
         tokio::select! {
             () = &mut shutdown => {}
             // Until then a request cannot be told from one that an earlier process carried out.
-            () = tokio::time::sleep(Duration::from_millis(early)) => {
+            () = sleep(Duration::from_millis(early)) => {
                 self.phase.advance(Phase::Ready);
                 info!(target: "pushgate", %native, %udp, %admin, "ready");
                 shutdown.await;
@@ -222,6 +224,7 @@ impl Parts {
         settings: &Settings,
         metrics: Arc<Metrics>,
         ledger: &Ledger,
+        clock: &Clock,
         remembers_from_ms: u64,
     ) -> Self {
         let Settings {
@@ -270,6 +273,8 @@ impl Parts {
             hub: Arc::clone(&hub),
             holds,
             strangers: Strangers::new(most, hub.metrics()),
+            auth: ArcSwap::from_pointee(auth(settings)),
+            clock: clock.clone(),
             handshake_timeout: clients.handshake_timeout,
             heartbeat_s: u16::try_from(clients.heartbeat.as_secs()).unwrap_or(u16::MAX),
             max_hello: clients.max_hello,
@@ -341,6 +346,14 @@ fn keyring(settings: &Settings) -> Keyring {
         (key.id, grant)
     });
     Keyring::new(grants, settings.udp.unsigned == Unsigned::Loopback)
+}
+
+/// How clients say who they are, as the settings have it.
+pub(crate) fn auth(settings: &Settings) -> Auth {
+    match &settings.auth.mode {
+        AuthMode::None => Auth::None,
+        AuthMode::Jwt(options) => Auth::Jwt(Jwt::new(options)),
+    }
 }
 
 fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {

@@ -15,6 +15,7 @@ mod reader;
 mod keys;
 mod secrets;
 mod sections;
+mod tokens;
 
 mod check;
 
@@ -34,6 +35,7 @@ use zeroize::Zeroizing;
 
 pub use problem::{Problem, Problems};
 
+use crate::transport::auth;
 use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
 use crate::wire::seal;
@@ -159,10 +161,12 @@ pub struct History {
 }
 
 /// How a client says who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthMode {
     /// The token is the user name.
     None,
+    /// The token is a JSON Web Token, checked against these.
+    Jwt(auth::Options),
 }
 
 /// Who clients are.

@@ -20,6 +20,7 @@
 
 pub mod access;
 mod batch;
+pub mod grant;
 pub mod holds;
 pub mod intake;
 pub mod job;

@@ -14,6 +14,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::grant::Grant;
 use super::lane::{Lag, Lane, Taken};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -72,6 +73,8 @@ pub(super) struct Inner {
     /// When something was last written, in the hub's ticks.
     pub(super) sent: u32,
     waker: Option<Waker>,
+    /// What its token grants; none without tokens. Boxed: most gateways have none.
+    pub(super) grant: Option<Box<Grant>>,
 }
 
 /// Membership of one lane.

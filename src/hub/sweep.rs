@@ -1,4 +1,4 @@
-//! What time alone brings about: heartbeats, and the age of what waits.
+//! What time alone brings about: heartbeats, the end of tokens, and the age of what waits.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use super::pump::{By, Pump};
 use super::session::{Session, Sink};
 use super::{Closing, Hub};
 use crate::wire::frame::GatewayFrame;
-use crate::wire::reason::CloseCode;
+use crate::wire::reason::{CloseCode, RETRY_NEVER};
 
 /// One round over everybody, in steps, so that the caller can yield. A round a second is meant.
 #[derive(Default)]
@@ -17,8 +17,9 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Looks at up to `max` sessions; true at the end of the round.
-    pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
+    /// Looks at up to `max` sessions, at `wall_ms` (unix milliseconds); true at the end of the
+    /// round.
+    pub fn step(&mut self, hub: &Hub, max: usize, wall_ms: u64, cx: &mut Pump) -> bool {
         let next = hub
             .registry
             .all
@@ -26,7 +27,7 @@ impl Sweep {
             .members
             .batch(self.slot, max, &mut self.members);
         for session in self.members.drain(..) {
-            hub.check_heartbeat(&*session, cx);
+            hub.check_time(&*session, wall_ms, cx);
         }
         self.slot = next.unwrap_or(0);
         next.is_none()
@@ -34,15 +35,20 @@ impl Sweep {
 }
 
 impl Hub {
-    /// Closes who has been silent for 2.5 intervals, sends PING where nothing was sent for one, and
-    /// closes who is over a bound.
-    fn check_heartbeat<S: Sink + ?Sized>(&self, session: &Session<S>, cx: &mut Pump) {
+    /// Closes whose token has ended and who has been silent for 2.5 intervals, sends PING where
+    /// nothing was sent for one, and closes who is over a bound.
+    fn check_time<S: Sink + ?Sized>(&self, session: &Session<S>, wall_ms: u64, cx: &mut Pump) {
         let now = self.tick(cx.now);
         let interval = u32::from(session.heartbeat_s());
         let silent = now.saturating_sub(session.received.load(Ordering::Relaxed));
         let mut inner = session.lock();
+        let grant = inner.grant.as_deref();
+        if grant.is_some_and(|grant| grant.is_over(wall_ms)) {
+            let why = "the token has expired";
+            let closing = Closing::code(CloseCode::Expired, RETRY_NEVER, why);
+            self.close_locked(session, &mut inner, closing);
         // In whole ticks: more than 2.5 intervals, never less.
-        if silent > interval * 5 / 2 {
+        } else if silent > interval * 5 / 2 {
             let retry = self.retry_after_ms();
             let closing = Closing::code(CloseCode::Heartbeat, retry, "heartbeat missed");
             self.close_locked(session, &mut inner, closing);

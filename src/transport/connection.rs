@@ -7,18 +7,21 @@ use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::auth::{Auth, Identity, TokenError};
 use super::handshake::come_in;
 use super::listener::ConnectionPermit;
+use super::renewal::{refusal, renew};
 use super::socket;
 use super::source::Source;
 use super::strangers::Strangers;
 use super::tcp::{FAREWELL, READ, TcpSink, end_of, farewell};
-use crate::clock::monotonic;
+use crate::clock::{Clock, monotonic};
 use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
 use crate::hub::session::Session;
@@ -35,6 +38,10 @@ pub struct Clients {
     pub holds: Arc<Holds>,
     /// Who has not been let in yet.
     pub strangers: Strangers,
+    /// How clients say who they are; see [`Self::set_auth`].
+    pub auth: ArcSwap<Auth>,
+    /// The wall clock, for the beginning and the end of tokens.
+    pub clock: Clock,
     /// From accept to a whole HELLO; also for a later frame, once begun.
     pub handshake_timeout: Duration,
     /// Offered where the client leaves the choice to us, in seconds.
@@ -47,6 +54,20 @@ pub struct Clients {
     pub draining: AtomicBool,
     /// The process ends now: who has not said HELLO yet is turned away.
     pub leaving: CancellationToken,
+}
+
+impl Clients {
+    /// Has the tokens of the next HELLO and TOKEN checked by `auth`. Who is in keeps what its token
+    /// gave, until that ends.
+    pub fn set_auth(&self, auth: Auth) {
+        self.auth.store(Arc::new(auth));
+    }
+
+    /// Who the bearer of a token is; a token that is not believed is counted.
+    pub(super) fn identify<'t>(&self, token: &'t [u8]) -> Result<Identity<'t>, TokenError> {
+        let checked = self.auth.load().check(token, self.clock.now_ms());
+        checked.inspect_err(|error| self.hub.metrics().token_refused(error.fault))
+    }
 }
 
 /// Why a connection ended: counted on every path, as a panic where nobody said anything else.
@@ -299,34 +320,19 @@ fn handle(
         ClientFrame::Ack { number: 0 } => {}
         ClientFrame::Ack { .. } => return Err("ACK of a number that was never sent"),
         ClientFrame::Join { group } => {
-            if hub.join(&member(), group).is_err() {
-                let (frame_type, code) = (frame::JOIN, CloseCode::TooMany);
-                hub.answer(
-                    &**session,
-                    &GatewayFrame::Refused {
-                        frame_type,
-                        code,
-                        group,
-                    },
-                );
+            let refused = match hub.may_join(&member(), group) {
+                true => hub.join(&member(), group).err().map(|_| CloseCode::TooMany),
+                false => Some(CloseCode::Auth),
+            };
+            if let Some(code) = refused {
+                hub.answer(&**session, &refusal(frame::JOIN, code, group));
             }
         }
         ClientFrame::Leave { group } => hub.leave(&member(), group, cx),
         ClientFrame::Bye => {
             hub.close(&**session, Closing::silent(CloseReason::Bye));
         }
-        // With auth.mode = "none" there is nothing that a new token could change.
-        ClientFrame::Token { .. } => {
-            let (frame_type, code) = (frame::TOKEN, CloseCode::Auth);
-            hub.answer(
-                &**session,
-                &GatewayFrame::Refused {
-                    frame_type,
-                    code,
-                    group: "",
-                },
-            );
-        }
+        ClientFrame::Token { token } => renew(clients, &member(), token),
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::connection::Clients;
+use super::renewal::refusal;
 use super::source::Source;
 use super::strangers::{Cut, Stranger};
 use super::tcp::{READ, TcpSink, end_of, turn_away, turn_away_at_once};
@@ -18,8 +19,7 @@ use crate::clock::monotonic;
 use crate::hub::pump::Pump;
 use crate::hub::session::Session;
 use crate::hub::{Attach, AttachError, Closing, Hub};
-use crate::wire::frame::{self, ClientFrame, GatewayFrame, Hello, split};
-use crate::wire::name;
+use crate::wire::frame::{self, ClientFrame, Hello, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
 /// Heartbeats that a client may ask for, in seconds.
@@ -42,7 +42,9 @@ impl From<Cut> for Turned {
 impl Turned {
     fn away(hub: &Hub, code: CloseCode, why: &'static str) -> Self {
         let retry = match code {
-            CloseCode::Protocol | CloseCode::Auth | CloseCode::Replaced => RETRY_NEVER,
+            CloseCode::Protocol | CloseCode::Auth | CloseCode::Expired | CloseCode::Replaced => {
+                RETRY_NEVER
+            }
             _ => hub.retry_after_ms(),
         };
         Self::Away(code, retry, why)
@@ -204,33 +206,35 @@ fn attach(
     hello: &Hello<'_>,
 ) -> Result<Arc<Session<TcpSink>>, (TcpStream, Turned)> {
     let hub = &clients.hub;
-    // With auth.mode = "none" the token is the user's name.
-    let Ok(user) = name::name(hello.token) else {
-        return Err((
-            stream,
-            Turned::away(hub, CloseCode::Auth, "the token names no user"),
-        ));
+    let identity = match clients.identify(hello.token) {
+        Ok(identity) => identity,
+        Err(error) => return Err((stream, Turned::away(hub, error.code(), error.why))),
     };
+    let user = &*identity.user;
     let now = monotonic();
     if let Some(rest) = clients.holds.rest(user, hello.device, now) {
         let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);
         return Err((stream, Turned::Away(CloseCode::Kicked, retry, "kicked")));
     }
     let (mut groups, mut refused) = (Vec::new(), Vec::new());
-    for group in hello.groups {
+    let given = identity.groups.iter().map(|group| (&**group, true));
+    let asked = hello.groups.iter().map(|group| {
+        let grant = identity.grant.as_ref();
+        (group, grant.is_none_or(|grant| grant.allows(group)))
+    });
+    for (group, is_allowed) in given.chain(asked) {
         if groups.contains(&group) {
             continue;
         }
-        if groups.len() < hub.options().max_groups {
-            groups.push(group);
-        } else {
-            let (frame_type, code) = (frame::HELLO, CloseCode::TooMany);
-            refused.push(GatewayFrame::Refused {
-                frame_type,
-                code,
-                group,
-            });
-        }
+        let code = match is_allowed {
+            true if groups.len() < hub.options().max_groups => {
+                groups.push(group);
+                continue;
+            }
+            true => CloseCode::TooMany,
+            false => CloseCode::Auth,
+        };
+        refused.push(refusal(frame::HELLO, code, group));
     }
     let heartbeat_s = match hello.heartbeat_s {
         0 => clients.heartbeat_s,
@@ -247,6 +251,9 @@ fn attach(
     let mut cx = Pump::new(now);
     match hub.attach(&attach, TcpSink::new(stream), &cx) {
         Ok(session) => {
+            if let Some(grant) = identity.grant {
+                hub.set_grant(&*session, grant);
+            }
             // A KICK that looked for sessions just before this one was there counts all the same.
             if let Some(rest) = clients.holds.rest(user, device, now) {
                 let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);

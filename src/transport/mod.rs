@@ -1,6 +1,7 @@
 //! Sockets: the doors of clients, of services and of operators.
 
 pub mod admin;
+pub mod auth;
 pub mod backoff;
 pub mod beat;
 pub mod connection;
@@ -11,6 +12,7 @@ pub mod listener;
 mod outbox;
 mod pace;
 pub mod phase;
+mod renewal;
 pub mod reserve;
 pub mod socket;
 pub mod source;

@@ -130,7 +130,11 @@ fn all_problems_are_told_at_once() {
             ("2:9", "log.level", &["\"loud\"", "info"]),
             ("4:15", "clients.max_devices", &["0 is out of range"]),
             ("5:1", "clients.heartbeet", &["did you mean"]),
-            ("7:8", "auth.mode", &["not in this version"]),
+            (
+                "7:8",
+                "auth.mode",
+                &["no key to check a token with", "secret_file"],
+            ),
         ],
     );
 }

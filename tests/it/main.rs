@@ -10,6 +10,7 @@ mod malformed;
 mod churn;
 mod closes;
 mod takeover;
+mod tokens;
 
 mod datagrams;
 mod keys;

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::process::Command;
 
 use pushgate::ledger::Kind;
-use pushgate::metrics::Outcome;
+use pushgate::metrics::{Outcome, TokenFault};
 use pushgate::wire::datagram::Op;
 use pushgate::wire::reason::{CloseCode, CloseReason, RejectCause, Status};
 
@@ -134,6 +134,11 @@ fn every_word_of_the_protocol_is_documented() {
     );
     documented("the ops", Op::ALL.map(Op::word), README);
     documented("the outcomes", Outcome::ALL.map(Outcome::word), README);
+    documented(
+        "the faults of tokens",
+        TokenFault::ALL.map(TokenFault::word),
+        README,
+    );
     documented("the task kinds", Kind::ALL.map(Kind::word), README);
 }
 

@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 use super::document::Document;
 use super::reader::Table;
 use super::{
-    Admin, Auth, AuthMode, Clients, Drain, History, Listener, Log, LogFormat, Push, Settings, Udp,
-    Unsigned, keys,
+    Admin, Clients, Drain, History, Listener, Log, LogFormat, Push, Settings, Udp, Unsigned, keys,
+    tokens,
 };
 
 const KIB: u64 = 1 << 10;
@@ -36,7 +36,7 @@ pub(super) fn read(document: &Document<'_>) -> Settings {
     let clients = clients(root.table("clients"));
     let push = push(root.table("push"));
     let history = history(root.table("history"));
-    let auth = auth(root.table("auth"));
+    let auth = tokens::auth(root.table("auth"));
     let keys = keys::read(&root);
     let has_keys = root.is_set("keys") && !document.is_empty("keys");
     let udp = udp(root.table("udp"), has_keys);
@@ -186,38 +186,6 @@ fn history(table: Table<'_>) -> History {
     table.not_yet("sync", "history on disk");
     table.finish();
     history
-}
-
-fn auth(table: Table<'_>) -> Auth {
-    match table.text("mode").unwrap_or("none") {
-        "none" => {}
-        "jwt" => table.problem(
-            "mode",
-            "mode \"jwt\" is not in this version",
-            "write \"none\"",
-        ),
-        other => {
-            let way_out = "write \"none\", the only one in this version";
-            table.problem("mode", format!("unknown mode {other:?}"), way_out);
-        }
-    }
-    let insecure = table.flag("insecure", false);
-    for key in [
-        "algorithm",
-        "secret",
-        "secret_file",
-        "public_key_file",
-        "audience",
-        "issuer",
-        "keys",
-    ] {
-        table.not_yet(key, "mode \"jwt\"");
-    }
-    table.finish();
-    Auth {
-        mode: AuthMode::None,
-        insecure,
-    }
 }
 
 fn admin(table: Table<'_>) -> Admin {

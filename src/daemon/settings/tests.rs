@@ -1,4 +1,5 @@
 mod together;
+mod tokens;
 
 use super::*;
 
@@ -386,9 +387,6 @@ fn what_this_version_does_not_have_is_refused_and_not_ignored() {
         "2:11",
         &[missing],
     );
-    check("[auth]\nmode = \"jwt\"", "2:8", &["\"jwt\"", missing]);
-    check("[auth]\nalgorithm = \"HS256\"", "2:13", &[missing]);
-    check("[[auth.keys]]\nkid = \"a\"", "1:1", &["auth.keys", missing]);
     check(
         "[history]\npath = \"/var/lib/pushgate\"",
         "2:8",

@@ -113,7 +113,7 @@ fn over_a_bound_in_messages_bytes_or_age_a_client_is_closed_as_slow() {
             bench.push(&[Target::All], &vec![0; bytes]);
         }
         let mut cx = Pump::new(bench.start + age);
-        super::super::Sweep::default().step(&bench.hub, 10, &mut cx);
+        super::super::Sweep::default().step(&bench.hub, 10, 0, &mut cx);
         let closing = slow.poll_wants(std::task::Waker::noop()).closing;
         assert_eq!(bench.hub.sessions(), usize::from(closing.is_none()));
         closing
@@ -335,7 +335,7 @@ fn heartbeats_go_out_after_silence_and_are_missed_after_two_and_a_half() {
     let ada = bench.attach("ada", "", &[]);
     let sweep_at = |seconds| {
         let mut cx = Pump::new(bench.start + Duration::from_secs(seconds));
-        super::super::Sweep::default().step(&bench.hub, 10, &mut cx);
+        super::super::Sweep::default().step(&bench.hub, 10, 0, &mut cx);
         cx
     };
     let pings = || ada.sink().frames().iter().filter(|f| **f == ping()).count();

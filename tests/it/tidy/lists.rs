@@ -9,8 +9,7 @@ use pushgate::wire::reason::{CloseReason, RejectCause, Status};
 use super::{Source, none, root, sources};
 
 /// Reasons that nothing can be made to give from outside, and why.
-const UNSEEN: [(&str, &str); 4] = [
-    ("expired", "tokens do not expire in this version"),
+const UNSEEN: [(&str, &str); 3] = [
     ("not_kept", "nothing is kept in this version"),
     (
         "io",
