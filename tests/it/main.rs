@@ -27,4 +27,5 @@ mod drain;
 mod metrics;
 
 mod readme;
+mod seeds;
 mod tidy;
