@@ -305,8 +305,10 @@ impl Settings {
             .iter()
             .map(|error| syntax_problem(text, error))
             .collect();
-        // What could be read of a broken line says nothing.
-        list.retain(|problem| syntax.iter().all(|broken| broken.line != problem.line));
+        list.retain(|problem| {
+            let under = |broken: &Problem| is_under(text, broken.line, problem.line);
+            !syntax.iter().any(under)
+        });
         list.append(&mut syntax);
         if !list.is_empty() {
             list.sort_by_key(|problem| (problem.line, problem.column));
@@ -323,11 +325,31 @@ impl Settings {
 fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
     let (line, column) = problem::position(text, error.span().map_or(0, |span| span.start));
     let what = format!("not TOML: {}", error.message());
+    let way_out = match text.lines().nth(line - 1) {
+        Some(header) if is_header(header) => {
+            "a table begins with a line such as [clients] or [[keys]]; what stands under this one \
+             is checked when it is mended"
+        }
+        _ => "",
+    };
     Problem {
         line,
         column,
         key: String::new(),
         what,
-        way_out: String::new(),
+        way_out: way_out.to_owned(),
     }
+}
+
+/// Whether a problem on this line comes of the broken one: it is the same, or it stands under a
+/// broken header, and so the parser took it for a key of another table.
+fn is_under(text: &str, broken: usize, line: usize) -> bool {
+    let mut lines = (1..).zip(text.lines()).skip(broken - 1);
+    let header = lines.next().is_some_and(|(_, header)| is_header(header));
+    let next = lines.find(|(_, line)| is_header(line));
+    line == broken || header && broken < line && next.is_none_or(|(next, _)| line < next)
+}
+
+fn is_header(line: &str) -> bool {
+    line.trim_start().starts_with('[')
 }

@@ -33,4 +33,5 @@ mod measurements;
 mod metrics;
 
 mod readme;
+mod seeds;
 mod tidy;

@@ -2,6 +2,7 @@
 //! spawns, no queue without a bound, no clock in the pure layers, and a word for every list.
 
 mod lists;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -65,16 +65,21 @@ fn key(table: Table<'_>) -> Option<Key> {
 }
 
 fn id(table: &Table<'_>) -> Option<u32> {
+    let way_out = "write a number from 1 to 4294967295, for each key another one";
     if !table.is_set("id") {
-        table.problem(
-            "id",
-            "a key without an id",
-            "write id = 1, or another number below 2^32",
-        );
+        table.problem("id", "a key without an id", way_out);
     }
-    // Asked for in any case, or it would count as unknown. 0 on the wire means unsigned.
-    let id = table.count("id", 0, 1..=u32::MAX.into());
-    u32::try_from(id).ok().filter(|id| *id != 0)
+    // Asked for in any case, or it would count as unknown.
+    let typed = table.number("id")?;
+    let id = u32::try_from(typed).ok().filter(|id| *id != 0);
+    if id.is_none() {
+        let what = match typed {
+            0 => "0 is the id of datagrams without a key".to_owned(),
+            _ => format!("{typed} is out of range"),
+        };
+        table.problem("id", what, way_out);
+    }
+    id
 }
 
 fn secret(table: &Table<'_>) -> Option<seal::Key> {

@@ -105,8 +105,13 @@ impl<'a> Table<'a> {
         self.read(key, "a string", DeValue::as_str)
     }
 
+    /// A number that has no default.
+    pub(super) fn number(&self, key: &'static str) -> Option<u64> {
+        self.read(key, "a number", integer)
+    }
+
     pub(super) fn count(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        let count = self.read(key, "a number", integer);
+        let count = self.number(key);
         count.map_or(default, |count| {
             self.within(key, count, default, &range, |n| n.to_string())
         })

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,7 +97,14 @@ impl Examples {
         let key = rand::random::<[u8; 32]>()
             .map(|byte| format!("{byte:02x}"))
             .concat();
-        Self { directory, key }
+        let examples = Self { directory, key };
+        // With the newline that `pushgate keygen` writes.
+        fs::write(examples.key_file(), format!("{}\n", examples.key)).expect("writable");
+        examples
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.directory.path().join("key-7")
     }
 
     fn key_table(&self) -> String {
@@ -154,17 +161,17 @@ fn the_example_programs_push_and_receive() {
     senders.extend(interpreter("node").map(|node| (node, "sender.js")));
     let deadline = Instant::now() + STEP;
     for (interpreter, program) in senders {
-        let sender = |id: &str, key: &str| {
+        let sender = |id: &str, key_file: &Path| {
             let mut command = examples.program(interpreter, program);
-            command.args([&gateway.udp.to_string(), id, key]);
+            command.args([&gateway.udp.to_string(), id]).arg(key_file);
             command
         };
-        let signed = || sender("7", &examples.key);
+        let signed = || sender("7", &examples.key_file());
         push(signed().args(["user", "ada", "to ada, from ägäis"]), 1);
         push(signed().args(["user", "nobody", "to nobody"]), 0);
         push(signed().args(["group", "news", "to the\nnews"]), 1);
         push(signed().args(["all", "to all"]), 2);
-        push(sender("0", "-").args(["all", "unsigned"]), 2);
+        push(sender("0", Path::new("-")).args(["all", "unsigned"]), 2);
 
         let lines = |process: &Process, count| -> Vec<String> {
             let line = |_| next_line(&process.stdout, deadline).expect("the client lives");
@@ -212,4 +219,43 @@ fn an_unsigned_push_is_dropped_and_counted_where_a_key_is_configured() {
     }
     let heard = sender.stdout.try_recv();
     assert!(heard.is_err(), "the sender was answered: {heard:?}");
+}
+
+#[test]
+fn without_what_they_need_the_example_programs_tell_their_usage() {
+    let examples = Examples::extract();
+    let programs = [
+        ("python3", "sender.py", "sender.py HOST:PORT KEYID KEYFILE"),
+        ("node", "sender.js", "sender.js HOST:PORT KEYID KEYFILE"),
+        ("python3", "client.py", "client.py HOST:PORT USER DEVICE"),
+    ];
+    let senders: [&[&str]; 5] = [
+        &[],
+        &["127.0.0.1:1"],
+        &["127.0.0.1:1", "0", "-", "all"],
+        &["127.0.0.1:1", "0", "-", "user", "hello"],
+        &["127.0.0.1:1", "0", "-", "nobody", "ada", "hello"],
+    ];
+    for (name, program, usage) in programs {
+        let Some(interpreter) = interpreter(name) else {
+            continue;
+        };
+        let client = program == "client.py";
+        // A client takes any number of groups: only too few are wrong.
+        for arguments in &senders[..if client { 2 } else { senders.len() }] {
+            let mut command = examples.program(interpreter, program);
+            let (code, stdout, stderr) = Process::start(command.args(*arguments)).finish();
+            let told = stderr.join("\n");
+            assert_eq!(
+                (code, stdout.len()),
+                (Some(1), 0),
+                "{program} {arguments:?}: {told}"
+            );
+            assert!(told.contains(usage), "{program} {arguments:?}: {told}");
+            assert!(
+                !told.contains("Traceback"),
+                "{program} {arguments:?}: {told}"
+            );
+        }
+    }
 }

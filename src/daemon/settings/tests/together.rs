@@ -128,7 +128,15 @@ fn a_key_needs_an_id_and_one_good_secret() {
     check(
         &format!("[[keys]]\nid = 0\n{secret}"),
         "2:6",
-        &["keys[0].id", "at least 1"],
+        &[
+            "keys[0].id: 0 is the id of datagrams without a key",
+            "write a number from 1 to 4294967295",
+        ],
+    );
+    check(
+        &format!("[[keys]]\nid = 4294967296\n{secret}"),
+        "2:6",
+        &["keys[0].id: 4294967296 is out of range; write a number from 1 to 4294967295"],
     );
     check(
         "[[keys]]\nid = 1",
@@ -285,4 +293,15 @@ fn hosts_are_names_alone() {
         &["without scheme"],
     );
     check("[admin]\nhosts = [\"push.example:80\"]", "2:10", &["port"]);
+}
+
+#[test]
+fn an_open_header_is_one_problem_and_what_stands_under_it_is_none() {
+    let way_out = ["not TOML: unclosed", "such as [clients] or [[keys]]"];
+    check("[clients\nheartbeat = \"30s\"\n", "1:9", &way_out);
+    check("[[keys]\nid = 1\nsecret = \"ab\"", "1:8", &way_out);
+    // What stands before it and under the next one is checked all the same.
+    let lines = refused("[log]\nlevel = 1\n[clients\nx = 1\ny = 1\n[push]\nmax_jobs = 0\n");
+    let places: Vec<_> = lines.iter().map(|line| &line[..4]).collect();
+    assert_eq!(places, ["2:9:", "3:9:", "7:12"], "{lines:#?}");
 }

@@ -1,0 +1,39 @@
+//! What is fuzzed: functions of bytes that panic when a promise of the wire or of the configuration
+//! is broken. The fuzzer calls them with what it makes up, and `cargo test` with the seeds (it
+//! includes this file, so that both run the very same code).
+
+mod configuration;
+mod datagrams;
+mod frames;
+
+/// One target, and the directory of its seeds.
+pub(crate) struct Target {
+    /// Also the name of the directory under `tests/fuzz/seeds`.
+    pub(crate) name: &'static str,
+    /// Whether anything in the bytes was accepted; a seed that is not is one of a refusal.
+    pub(crate) run: fn(&[u8]) -> bool,
+}
+
+/// All of them.
+pub(crate) const ALL: [Target; 5] = [
+    Target {
+        name: "client_frames",
+        run: frames::from_client,
+    },
+    Target {
+        name: "gateway_frames",
+        run: frames::from_gateway,
+    },
+    Target {
+        name: "datagrams",
+        run: datagrams::request,
+    },
+    Target {
+        name: "replies",
+        run: datagrams::reply,
+    },
+    Target {
+        name: "configuration",
+        run: configuration::file,
+    },
+];
