@@ -199,8 +199,8 @@ metrics! {
     /// Connections that the kernel dropped because an accept queue was full, of every program in
     /// this network namespace, since it exists.
     listen_overflows: IntCounter = "pushgate_listen_overflows_total" (());
-    /// Connections that the kernel dropped at a listening socket for any reason, of every program in
-    /// this network namespace, since it exists.
+    /// Connections that the kernel dropped at a listening socket for any reason, of every program
+    /// in this network namespace, since it exists.
     listen_drops: IntCounter = "pushgate_listen_drops_total" (());
     /// Errors of accept, by kind.
     accept_errors: CounterFamily = "pushgate_accept_errors_total"
