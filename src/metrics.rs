@@ -204,8 +204,8 @@ metrics! {
     /// Connections that the kernel dropped because an accept queue was full, of every program in
     /// this network namespace, since it exists.
     listen_overflows: IntCounter = "pushgate_listen_overflows_total" (());
-    /// Connections that the kernel dropped at a listening socket for any reason, of every program in
-    /// this network namespace, since it exists.
+    /// Connections that the kernel dropped at a listening socket for any reason, of every program
+    /// in this network namespace, since it exists.
     listen_drops: IntCounter = "pushgate_listen_drops_total" (());
     /// Tokens of clients that were not believed, in a HELLO or a TOKEN, by cause.
     tokens_refused: CounterFamily = "pushgate_tokens_refused_total"

@@ -30,10 +30,10 @@ use crate::transport::admin::access::Token;
 use crate::transport::admin::{self, AdminState};
 use crate::transport::auth::{Auth, Jwt};
 use crate::transport::connection::Clients;
-use crate::transport::kernel::{self, Listening};
+use crate::transport::kernel::{self, Kernel};
 use crate::transport::listener::{Bounds, Doors, max_connections};
 use crate::transport::phase::{Phase, PhaseCell};
-use crate::transport::socket::{self, KernelDrops};
+use crate::transport::socket;
 use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
 use settings::{AuthMode, Settings, Unsigned};
@@ -67,12 +67,6 @@ struct Parts {
     intake: Arc<Intake>,
     jobs: Arc<Jobs>,
     remembered: Arc<Remembered>,
-}
-
-/// What is asked of the kernel at a scrape.
-struct Kernel {
-    drops: KernelDrops,
-    listening: Listening,
 }
 
 /// How a drain ended.
@@ -173,10 +167,7 @@ impl Gateway {
     /// # Errors
     /// What keeps a door from being served at all.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<Drained> {
-        let kernel = Kernel {
-            drops: KernelDrops::of(self.udp.socket()).context("the datagram socket")?,
-            listening: Listening::of(&self.listeners).context("the client listeners")?,
-        };
+        let kernel = Kernel::of(self.udp.socket(), &self.listeners).context("the sockets")?;
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
         for listener in self.listeners {

@@ -86,7 +86,7 @@ pub struct Clients {
     pub heartbeat: Duration,
     /// Connections held at once; 0: as many as the descriptor limit leaves.
     pub max_connections: usize,
-    /// Connections of one source address; 0: no bound.
+    /// Connections of one source (an IPv4 address, an IPv6 /64); 0: no bound.
     pub max_per_address: usize,
     /// Connections accepted a second; 0: no bound.
     pub accept_rate: u32,

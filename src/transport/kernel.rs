@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use tracing::{info, warn};
 
-use super::socket::{BACKLOG, read_whole};
+use super::socket::{BACKLOG, KernelDrops, read_whole};
 
 /// Fewer places than this in an accept queue overflow in an ordinary storm: the default of kernels
 /// since 5.4, and two seconds' worth of the default pace of accepts.
@@ -18,6 +18,27 @@ const LISTENING: &str = "0A";
 const CHUNK_BYTES: usize = 4096;
 /// No process has more listening sockets in its network namespace than this many chunks hold.
 const CHUNKS_MAX: usize = 1024;
+
+/// What is asked of the kernel at a scrape.
+pub struct Kernel {
+    /// Of the datagram socket.
+    pub drops: KernelDrops,
+    /// Of the listeners for clients.
+    pub listening: Listening,
+}
+
+impl Kernel {
+    /// For these sockets.
+    ///
+    /// # Errors
+    /// Those of reading a socket's number.
+    pub fn of(datagrams: &impl AsFd, listeners: &[impl AsFd]) -> io::Result<Self> {
+        Ok(Self {
+            drops: KernelDrops::of(datagrams)?,
+            listening: Listening::of(listeners)?,
+        })
+    }
+}
 
 /// How many connections may wait to be accepted at each listener: `net.core.somaxconn`, or what is
 /// asked for where there is no procfs. Logged, as a warning where a storm would overflow it.

@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{info, warn};
 
-/// Connections that wait to be accepted: as many as `net.core.somaxconn` allows, to which the kernel
-/// cuts this. `std` asks for 128, and what comes over it is dropped silently.
+/// Connections that wait to be accepted: as many as `net.core.somaxconn` allows, to which the
+/// kernel cuts this. `std` asks for 128, and what comes over it is dropped silently.
 pub(super) const BACKLOG: i32 = i32::MAX;
 
 /// A peer that acknowledges nothing for this long is gone: about the time in which the keepalive

@@ -4,8 +4,8 @@
 //! delayed answer, for the end of a farewell) takes a seat, and there are few. When all are taken,
 //! the oldest one of the source that holds the most goes in favour of the new one, so that a single
 //! source that opens connections and says nothing pushes out only its own. Where the new one's own
-//! source holds the most, its oldest goes only after [`PATIENCE`], and otherwise the new one does: in
-//! a storm from one address those who are about to say HELLO are not cut by those behind them.
+//! source holds the most, its oldest goes only after [`PATIENCE`], and otherwise the new one does:
+//! in a storm from one address those who are about to say HELLO are not cut by those behind them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -241,8 +241,8 @@ impl Seats {
         (Ok(Seat::Taken(number, lost)), gone)
     }
 
-    /// The oldest seat of the sources that hold the most, and how many that is. Only looked for when
-    /// every seat is taken.
+    /// The oldest seat of the sources that hold the most, and how many that is. Only looked for
+    /// when every seat is taken.
     fn oldest_of_the_most(&self) -> Option<(u64, usize)> {
         let most = self.held.values().copied().max()?;
         let mut taken = self.taken.iter();

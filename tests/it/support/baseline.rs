@@ -8,9 +8,10 @@ use super::gateway::Gateway;
 use super::scrape::Scrape;
 
 /// Gauges that must come back to where they were.
-const GAUGES: [&str; 8] = [
+const GAUGES: [&str; 9] = [
     "pushgate_sessions",
     "pushgate_connections",
+    "pushgate_unauthenticated",
     "pushgate_lanes",
     "pushgate_jobs",
     "pushgate_deliveries_waiting",
