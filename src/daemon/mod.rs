@@ -372,8 +372,8 @@ async fn report(task: impl Future<Output = std::io::Result<()>>, name: &str) {
     }
 }
 
-/// What time alone brings about, once a second: at each whole second of the wall clock, since that is
-/// when most tokens end.
+/// What time alone brings about, once a second: at each whole second of the wall clock, since that
+/// is when most tokens end.
 async fn heartbeat(parts: Parts, clock: Clock, stop: CancellationToken) {
     let (mut sweep, hub) = (Sweep::default(), &parts.hub);
     loop {
