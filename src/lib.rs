@@ -31,11 +31,10 @@
 //!
 //! [`transport::listener`] accepts, paced and capped, and never waits for a peer. The connection's
 //! one task ([`transport::connection`]) reads HELLO under an absolute deadline, finds in its token
-//! who it is ([`transport::auth`]), and attaches a session, which takes the place of an older one of
-//! the same user and device. From then on the task reads, and it writes what its client is behind
-//! with; walks write beside it. The sweep ends it when its token ends. The first cause
-//! to end a session names its close reason; guards detach it and give back its place, on every
-//! path.
+//! who it is ([`transport::auth`]), and attaches a session, which takes the place of an older one
+//! of the same user and device. From then on the task reads, and it writes what its client is
+//! behind with; walks write beside it. The sweep ends it when its token ends. The first cause to
+//! end a session names its close reason; guards detach it and give back its place, on every path.
 //!
 //! # Invariants
 //!

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -39,15 +38,15 @@ pub(super) struct Token {
     /// A group to be in at once; may be given several times
     #[arg(long, value_name = "GROUP", value_parser = args::group)]
     group: Vec<String>,
-    /// A group that the client may join itself, or with a * at its end the beginning of such; may be
-    /// given several times
+    /// A group that the client may join itself, or with a * at its end the beginning of such; may
+    /// be given several times
     #[arg(long, value_name = "PATTERN")]
     join: Vec<String>,
     /// How long the token is good; in whole seconds
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = args::seconds)]
     ttl: u32,
-    /// The gateway's own configuration: the algorithm, a secret and its kid, audience and issuer are
-    /// taken from it where they are not given
+    /// The gateway's own configuration: the algorithm, a secret and its kid, audience and issuer
+    /// are taken from it where they are not given
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A file with the secret for HS256, in hex

@@ -50,16 +50,16 @@ impl Grant {
 }
 
 impl Hub {
-    /// Gives a session what its token grants, in place of what an earlier one did. Groups that it is
-    /// in stay.
+    /// Gives a session what its token grants, in place of what an earlier one did. Groups that it
+    /// is in stay.
     pub fn set_grant<S: ?Sized>(&self, session: &Session<S>, grant: Grant) {
-        session.lock().grant = Some(Box::new(grant));
+        session.lock().aside.get_or_insert_default().grant = Some(grant);
     }
 
     /// Whether the session may ask to be in `group`: its token allows it, or it is in it already.
     pub fn may_join(&self, session: &Arc<Session>, group: &str) -> bool {
         let inner = session.lock();
-        let allowed = inner.grant.as_ref().is_none_or(|grant| grant.allows(group));
+        let allowed = inner.grant().is_none_or(|grant| grant.allows(group));
         let lane = || self.registry.find(Scope::Group, group);
         allowed || lane().is_some_and(|lane| inner.handle(&lane).is_some())
     }

@@ -197,7 +197,7 @@ impl Hub {
         for _ in 0..ROUNDS {
             let head = self.log.head();
             if inner.is_idle() && (inner.position >= head || inner.closing.is_some()) {
-                inner.departed = None;
+                inner.forget_departed();
                 self.note_level(session.id(), inner);
                 return Pumped::Level;
             }

@@ -305,8 +305,9 @@ impl Hub {
             let handle = inner.handles.remove(place);
             if inner.position < self.log.head() {
                 let (lane, from) = (Arc::clone(&handle.lane), handle.from);
-                let (until, earlier) = (self.log.head(), inner.departed.take());
-                inner.departed = Some(Box::new(Departed {
+                let aside = inner.aside.get_or_insert_default();
+                let (until, earlier) = (self.log.head(), aside.departed.take());
+                aside.departed = Some(Box::new(Departed {
                     lane,
                     from,
                     until,
@@ -344,7 +345,7 @@ impl Hub {
         }
         inner.set_behind(None);
         inner.half_behind = false;
-        inner.departed = None;
+        inner.forget_departed();
     }
 
     /// Leaves an answer with the session, to go out with the next pump.

@@ -55,9 +55,8 @@ pub(super) struct Inner {
     pub(super) position: u64,
     /// All, the user, the groups; empty once it is detached.
     pub(super) handles: Vec<Handle>,
-    /// Groups that it left while something was ahead of it, which those may be exceptions of. Gone
-    /// when it is level; allocated when used. Bounded by the answers that go with each leave.
-    pub(super) departed: Option<Box<Departed>>,
+    /// What few sessions have, behind one pointer: an idle session shall hold no more for it.
+    pub(super) aside: Option<Box<Aside>>,
     /// The rest of the message at `position` that the sink took in part.
     pub(super) unsent: Option<Box<Unsent>>,
     /// Answers, which go between messages.
@@ -73,8 +72,16 @@ pub(super) struct Inner {
     /// When something was last written, in the hub's ticks.
     pub(super) sent: u32,
     waker: Option<Waker>,
-    /// What its token grants; none without tokens. Boxed: most gateways have none.
-    pub(super) grant: Option<Box<Grant>>,
+}
+
+/// What few sessions have.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// What its token grants; none without tokens.
+    pub(super) grant: Option<Grant>,
+    /// Groups that it left while something was ahead of it, which those may be exceptions of. Gone
+    /// when it is level. Bounded by the answers that go with each leave.
+    pub(super) departed: Option<Box<Departed>>,
 }
 
 /// Membership of one lane.
@@ -181,8 +188,22 @@ impl Inner {
     }
 
     fn departed(&self) -> impl Iterator<Item = &Departed> {
-        let first = self.departed.as_deref();
+        let aside = self.aside.as_ref();
+        let first = aside.and_then(|aside| aside.departed.as_deref());
         std::iter::successors(first, |departed| departed.earlier.as_deref())
+    }
+
+    /// Lets go of the groups that it has left: nothing is ahead of it any more.
+    pub(super) fn forget_departed(&mut self) {
+        match &mut self.aside {
+            Some(aside) if aside.grant.is_some() => aside.departed = None,
+            aside => *aside = None,
+        }
+    }
+
+    /// What its token grants.
+    pub(super) fn grant(&self) -> Option<&Grant> {
+        self.aside.as_ref()?.grant.as_ref()
     }
 
     /// How far behind the session is, over its lanes.

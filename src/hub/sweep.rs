@@ -42,8 +42,7 @@ impl Hub {
         let interval = u32::from(session.heartbeat_s());
         let silent = now.saturating_sub(session.received.load(Ordering::Relaxed));
         let mut inner = session.lock();
-        let grant = inner.grant.as_deref();
-        if grant.is_some_and(|grant| grant.is_over(wall_ms)) {
+        if inner.grant().is_some_and(|grant| grant.is_over(wall_ms)) {
             let why = "the token has expired";
             let closing = Closing::code(CloseCode::Expired, RETRY_NEVER, why);
             self.close_locked(session, &mut inner, closing);

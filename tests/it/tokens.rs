@@ -11,6 +11,7 @@ use pushgate::wire::reason::{CloseCode, RETRY_NEVER};
 
 use crate::support::baseline::Baseline;
 use crate::support::client::{Client, Closed, Login};
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::sender::Sender;
 
@@ -191,9 +192,14 @@ async fn a_session_ends_with_its_token_and_comes_back_with_a_new_one() {
     let mut again = Login::user(&*long).enter(gateway.native).await;
     again.assert_alive().await;
     other.assert_alive().await;
-    let scrape = gateway.scrape().await;
-    let expired = scrape.value("pushgate_connections_closed_total{reason=\"expired\"}");
-    assert_eq!(expired, 2, "the session, and who came with its token");
+    eventually("the session, and who came with its token", async || {
+        let scrape = gateway.scrape().await;
+        let expired = scrape.value("pushgate_connections_closed_total{reason=\"expired\"}");
+        (expired == 2)
+            .then_some(())
+            .ok_or_else(|| expired.to_string())
+    })
+    .await;
     drop((client, other, again));
     baseline.assert_back_at(&gateway).await;
 }

@@ -90,7 +90,7 @@ fn is_group(group: &str) -> bool {
 /// A group, or the beginning of groups (maybe empty) with one `*` at its end.
 fn is_pattern(pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
-        Some(prefix) if prefix.is_empty() => true,
+        Some("") => true,
         Some(prefix) => prefix.len() <= NAME_BYTES_MAX && is_group(prefix),
         None => is_group(pattern),
     }

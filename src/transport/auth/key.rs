@@ -14,8 +14,8 @@ use crate::wire::seal;
 /// one.
 pub const PEM_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes of an RSA public key (RFC 8017, A.1.1) of 2,048 bits, the fewest that ring takes, less what
-/// a small exponent saves.
+/// Bytes of the modulus of an RSA key of 2,048 bits, the fewest that ring takes; the whole public
+/// key (RFC 8017, A.1.1) has a few more.
 const RSA_BYTES_MIN: usize = 256;
 const ED25519_BYTES: usize = 32;
 /// An uncompressed point of P-256.
