@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use super::Hub;
 use super::access::{Grant, Keyring};
+use super::freshness::Freshness;
 use super::holds::Holds;
 use super::job::{Job, Jobs};
 use super::pump::Pump;
@@ -22,15 +25,10 @@ use crate::wire::seal::{Key, Verified};
 /// The bounds of the intake.
 #[derive(Clone, Copy, Debug)]
 pub struct IntakeOptions {
-    /// How old a request may be, in milliseconds.
-    pub window_ms: u64,
-    /// How far ahead its clock may be, in milliseconds.
-    pub future_ms: u64,
+    /// Which times of a request are fresh.
+    pub freshness: Freshness,
     /// Bytes of a payload.
     pub max_payload: usize,
-    /// Requests before this unix time, in milliseconds, are stale: an earlier process may have
-    /// carried them out.
-    pub remembers_from_ms: u64,
 }
 
 /// The moment of a datagram, on both clocks.
@@ -45,11 +43,11 @@ pub struct Moment {
 /// Takes datagrams in, in the order in which they were received.
 pub struct Intake {
     pub(super) hub: Arc<Hub>,
-    keyring: Keyring,
+    keyring: ArcSwap<Keyring>,
     pub(super) remembered: Arc<Remembered>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) holds: Arc<Holds>,
-    pub(super) options: IntakeOptions,
+    options: ArcSwap<IntakeOptions>,
     draining: AtomicBool,
 }
 
@@ -114,13 +112,29 @@ impl Intake {
         let draining = AtomicBool::new(false);
         Self {
             hub,
-            keyring,
+            keyring: ArcSwap::from_pointee(keyring),
             remembered,
             jobs,
             holds,
-            options,
+            options: ArcSwap::from_pointee(options),
             draining,
         }
+    }
+
+    /// Replaces the keys, for the next datagram on. What is remembered stays.
+    pub fn set_keyring(&self, keyring: Keyring) {
+        self.remembered.set_keys(keyring.ids());
+        self.keyring.store(Arc::new(keyring));
+    }
+
+    /// The bounds of this moment.
+    pub fn options(&self) -> IntakeOptions {
+        **self.options.load()
+    }
+
+    /// Replaces the bounds, for the next datagram on.
+    pub fn set_options(&self, options: IntakeOptions) {
+        self.options.store(Arc::new(options));
     }
 
     /// From now on what is new is answered with DRAINING; recorded results are still told.
@@ -139,7 +153,8 @@ impl Intake {
     ) -> Handled {
         let metrics = self.hub.metrics();
         metrics.datagrams_received.inc();
-        let (verified, grant) = match self.verify(bytes, is_loopback) {
+        let keyring = self.keyring.load();
+        let (verified, grant) = match verify(&keyring, bytes, is_loopback) {
             Ok(verified) => verified,
             Err(cause) => {
                 metrics.datagram_rejected(cause);
@@ -218,28 +233,6 @@ impl Intake {
         }
     }
 
-    /// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed.
-    fn verify<'a>(
-        &self,
-        bytes: &'a [u8],
-        is_loopback: bool,
-    ) -> Result<(Verified<'a>, &Grant), RejectCause> {
-        let unverified = Unverified::parse(bytes)?;
-        let key_id = unverified.key_id();
-        let unknown = if key_id == 0 {
-            RejectCause::Unsigned
-        } else {
-            RejectCause::Key
-        };
-        let grant = self.keyring.grant(key_id).ok_or(unknown)?;
-        let verified = match &grant.key {
-            Some(key) => unverified.verify(key)?,
-            None if is_loopback => unverified.accept_unsigned()?,
-            None => return Err(RejectCause::Unsigned),
-        };
-        Ok((verified, grant))
-    }
-
     /// Tells datagrams of one id apart. A MAC is a digest already.
     fn digest(&self, verified: &Verified<'_>) -> u64 {
         let bytes = verified.bytes();
@@ -279,12 +272,32 @@ impl Intake {
         Carried::AtOnce(outcome.unwrap_or_else(Outcome::of))
     }
 
-    const fn is_fresh(&self, header: &Header, moment: Moment) -> bool {
-        let Moment { unix_ms: now, .. } = moment;
-        header.time_ms.saturating_add(self.options.window_ms) >= now
-            && header.time_ms <= now + self.options.future_ms
-            && header.time_ms >= self.options.remembers_from_ms
+    fn is_fresh(&self, header: &Header, moment: Moment) -> bool {
+        let rule = &self.options.load().freshness;
+        rule.holds(header.time_ms, moment.unix_ms)
     }
+}
+
+/// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed.
+fn verify<'a, 'k>(
+    keyring: &'k Keyring,
+    bytes: &'a [u8],
+    is_loopback: bool,
+) -> Result<(Verified<'a>, &'k Grant), RejectCause> {
+    let unverified = Unverified::parse(bytes)?;
+    let key_id = unverified.key_id();
+    let unknown = if key_id == 0 {
+        RejectCause::Unsigned
+    } else {
+        RejectCause::Key
+    };
+    let grant = keyring.grant(key_id).ok_or(unknown)?;
+    let verified = match &grant.key {
+        Some(key) => unverified.verify(key)?,
+        None if is_loopback => unverified.accept_unsigned()?,
+        None => return Err(RejectCause::Unsigned),
+    };
+    Ok((verified, grant))
 }
 
 /// The gateway's clock minus the sender's.

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::sync::{Mutex, lock};
@@ -107,12 +108,36 @@ pub struct Remembered {
     hasher: DefaultHashBuilder,
     /// For the bytes of unsigned datagrams.
     digests: RandomState,
-    max: usize,
+    max: AtomicUsize,
     len: AtomicUsize,
-    /// Ids held under each key; a key may hold half of the memory when there are two keys or more.
-    by_key: HashMap<u32, AtomicUsize>,
-    /// Seconds for which an id is remembered.
-    lifetime: u32,
+    by_key: ArcSwap<ByKey>,
+    /// Seconds for which the next id is remembered.
+    lifetime: AtomicU32,
+}
+
+/// Ids held under each key; a key may hold half of the memory when there are two keys or more.
+#[derive(Default)]
+struct ByKey {
+    /// Those of removed keys too, as long as ids of theirs are remembered.
+    held: HashMap<u32, Arc<AtomicUsize>>,
+    /// Keys there are now.
+    keys: usize,
+}
+
+impl ByKey {
+    fn of(&self, ids: impl IntoIterator<Item = u32>) -> Self {
+        let in_use = |held: &Arc<AtomicUsize>| held.load(Ordering::Relaxed) > 0;
+        let left = self.held.iter().filter(|(_, held)| in_use(held));
+        let mut held: HashMap<_, _> = left.map(|(id, held)| (*id, Arc::clone(held))).collect();
+        let mut keys = 0;
+        for id in ids {
+            keys += 1;
+            let earlier = self.held.get(&id).map(Arc::clone);
+            held.entry(id)
+                .or_insert_with(|| earlier.unwrap_or_default());
+        }
+        Self { held, keys }
+    }
 }
 
 /// Room for one id, given back when it is dropped unused.
@@ -126,21 +151,30 @@ impl Remembered {
     /// Room for `max` ids of the keys `key_ids`, each for `lifetime` seconds.
     pub fn new(max: usize, key_ids: impl IntoIterator<Item = u32>, lifetime: u32) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let by_key = key_ids
-            .into_iter()
-            .map(|id| (id, AtomicUsize::new(0)))
-            .collect();
+        let by_key = ArcSwap::from_pointee(ByKey::default().of(key_ids));
         let (hasher, digests) = (DefaultHashBuilder::default(), RandomState::new());
         let len = AtomicUsize::new(0);
         Self {
             shards,
             hasher,
             digests,
-            max,
+            max: AtomicUsize::new(max),
             len,
             by_key,
-            lifetime,
+            lifetime: AtomicU32::new(lifetime),
         }
+    }
+
+    /// Room for `max` ids, each of the next for `lifetime` seconds. Nothing is forgotten early: over
+    /// a lower `max` there is no room until enough are over.
+    pub fn set_bounds(&self, max: usize, lifetime: u32) {
+        self.max.store(max, Ordering::Relaxed);
+        self.lifetime.store(lifetime, Ordering::Relaxed);
+    }
+
+    /// Room for ids of these keys from now on. What was carried out under another stays remembered.
+    pub fn set_keys(&self, key_ids: impl IntoIterator<Item = u32>) {
+        self.by_key.store(Arc::new(self.by_key.load().of(key_ids)));
     }
 
     /// Ids remembered now.
@@ -173,18 +207,15 @@ impl Remembered {
     /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is
     /// full.
     pub fn reserve(&self, key_id: u32) -> Option<Room<'_>> {
-        let share = if self.by_key.len() > 1 {
-            self.max / 2
-        } else {
-            self.max
-        };
-        let held = self.by_key.get(&key_id)?;
+        let (max, by_key) = (self.max.load(Ordering::Relaxed), self.by_key.load());
+        let share = if by_key.keys > 1 { max / 2 } else { max };
+        let held = by_key.held.get(&key_id)?;
         let fits = |count: &AtomicUsize, max: usize| count.fetch_add(1, Ordering::Relaxed) < max;
         if !fits(held, share) {
             held.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        if !fits(&self.len, self.max) {
+        if !fits(&self.len, max) {
             self.forget(key_id);
             return None;
         }
@@ -197,8 +228,10 @@ impl Remembered {
 
     fn forget(&self, key_id: u32) {
         self.len.fetch_sub(1, Ordering::Relaxed);
-        if let Some(held) = self.by_key.get(&key_id) {
-            held.fetch_sub(1, Ordering::Relaxed);
+        if let Some(held) = self.by_key.load().held.get(&key_id) {
+            // Not below none: a key may have been away while this id's room was taken.
+            let less = |held: usize| held.checked_sub(1);
+            let _ = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 
@@ -213,7 +246,7 @@ impl Remembered {
     }
 
     fn insert(&self, id: Id, digest: u64, state: State, now: u32) {
-        let expires = now + self.lifetime;
+        let expires = now + self.lifetime.load(Ordering::Relaxed);
         let hash = self.hash(&id);
         let mut shard = lock(self.shard(hash));
         self.purge(&mut shard, now, PURGE);
@@ -365,6 +398,28 @@ mod tests {
         assert!(remembered.reserve(8).is_some());
         drop(rooms);
         assert!(remembered.is_empty());
+    }
+
+    #[test]
+    fn keys_come_and_go_and_their_ids_stay() {
+        let remembered = Remembered::new(4, [7], 26);
+        remembered
+            .reserve(7)
+            .expect("room")
+            .ended(id(1), 5, ENDED, 100);
+        assert!(remembered.reserve(8).is_none());
+        remembered.set_keys([8]);
+        assert!(remembered.reserve(8).is_some());
+        assert!(remembered.recall(&id(1), 5).is_some());
+        // Back while its id is remembered: that one counts, and is given back once.
+        remembered.set_keys([7, 8]);
+        let room = remembered.reserve(7).expect("one of two is left");
+        assert!(remembered.reserve(7).is_none());
+        drop(room);
+        remembered.sweep(127);
+        assert!(remembered.is_empty());
+        let rooms: Vec<_> = (0..3).map(|_| remembered.reserve(7)).collect();
+        assert_eq!(rooms.iter().filter(|room| room.is_some()).count(), 2);
     }
 
     #[test]

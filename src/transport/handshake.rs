@@ -65,7 +65,7 @@ async fn enter(stream: TcpStream, clients: &Clients) -> Result<Entered, (TcpStre
     let away = |stream, code, why| Err((stream, Turned::away(hub, code, why)));
     let mut bytes = Vec::new();
     // In a storm HELLO is there before its connection is accepted, and no timer is needed.
-    let read = match try_read_hello(&stream, clients.max_hello, &mut bytes) {
+    let read = match try_read_hello(&stream, clients.limits().max_hello, &mut bytes) {
         Ok(None) => wait_for_hello(&stream, clients, &mut bytes).await,
         Ok(Some(used)) => Ok(used),
         Err(turned) => Err(turned),
@@ -94,18 +94,19 @@ async fn wait_for_hello(
     clients: &Clients,
     bytes: &mut Vec<u8>,
 ) -> Result<usize, Turned> {
+    let limits = clients.limits();
     let read = async {
         loop {
             let readable = stream.readable().await;
             readable.map_err(|error| Turned::Gone(end_of(&error)))?;
-            if let Some(used) = try_read_hello(stream, clients.max_hello, bytes)? {
+            if let Some(used) = try_read_hello(stream, limits.max_hello, bytes)? {
                 return Ok(used);
             }
         }
     };
     let away = |code, why| Err(Turned::away(&clients.hub, code, why));
     tokio::select! {
-        read = timeout(clients.handshake_timeout, read) => read.unwrap_or_else(|_| {
+        read = timeout(limits.handshake_timeout, read) => read.unwrap_or_else(|_| {
             away(CloseCode::HandshakeTimeout, "no whole HELLO in time")
         }),
         () = clients.leaving.cancelled() => away(CloseCode::Draining, "draining"),
@@ -174,7 +175,7 @@ fn attach(
         }
     }
     let heartbeat_s = match hello.heartbeat_s {
-        0 => clients.heartbeat_s,
+        0 => clients.limits().heartbeat_s,
         asked => asked.clamp(*HEARTBEAT_S.start(), *HEARTBEAT_S.end()),
     };
     let device = hello.device;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -35,11 +35,11 @@ pub(super) const ACCEPTS_AT_ONCE: u32 = 64;
 /// How many connections there are, and may be.
 pub struct Doors {
     /// Connections at one time.
-    pub max_connections: usize,
+    max_connections: AtomicUsize,
     /// Connections of one address; 0: no bound.
-    pub max_per_address: usize,
+    max_per_address: AtomicUsize,
     /// New connections a second; 0: no bound.
-    pub accept_rate: u32,
+    accept_rate: AtomicU32,
     /// What the clients' tasks work with.
     pub clients: Arc<Clients>,
     /// Spawns them.
@@ -96,9 +96,9 @@ impl Doors {
         ledger: Ledger,
     ) -> Self {
         Self {
-            max_connections,
-            max_per_address,
-            accept_rate,
+            max_connections: AtomicUsize::new(max_connections),
+            max_per_address: AtomicUsize::new(max_per_address),
+            accept_rate: AtomicU32::new(accept_rate),
             clients,
             ledger,
             connections: AtomicUsize::new(0),
@@ -107,6 +107,16 @@ impl Doors {
             beat: AtomicU64::new(0),
             born: Instant::now(),
         }
+    }
+
+    /// Other bounds for the connections to come, in the order of [`new`](Self::new). Those that are
+    /// there stay, and count; at an address, those that came while it had a bound.
+    pub fn set_bounds(&self, (max_connections, max_per_address, accept_rate): (usize, usize, u32)) {
+        self.max_connections
+            .store(max_connections, Ordering::Relaxed);
+        self.max_per_address
+            .store(max_per_address, Ordering::Relaxed);
+        self.accept_rate.store(accept_rate, Ordering::Relaxed);
     }
 
     /// Connections held now, refusals included.
@@ -137,7 +147,9 @@ impl Doors {
     }
 
     fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, &'static str> {
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
+        let max_connections = self.max_connections.load(Ordering::Relaxed);
+        let max_per_address = self.max_per_address.load(Ordering::Relaxed);
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= max_connections {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err("too many connections");
         }
@@ -145,11 +157,11 @@ impl Doors {
             doors: Arc::clone(self),
             address: None,
         };
-        if self.max_per_address > 0 {
+        if max_per_address > 0 {
             let peer = peer.to_canonical();
             let mut by_address = self.by_address();
             let count = by_address.entry(peer).or_default();
-            if *count >= self.max_per_address {
+            if *count >= max_per_address {
                 return Err("too many connections from this address");
             }
             *count += 1;
@@ -224,8 +236,9 @@ impl Doors {
             Throttle::new(LOG_PERIOD, &metrics),
         );
         let mut backoff = Backoff::default();
-        let mut pace = Pace::new(self.accept_rate);
+        let mut pace = Pace::new(self.accept_rate.load(Ordering::Relaxed));
         loop {
+            pace.follow(self.accept_rate.load(Ordering::Relaxed));
             // What is there already is accepted without a timer: a storm is a run of these.
             let waiting = match pace.may_accept() && !stop.is_cancelled() {
                 true => poll_fn(|cx| Poll::Ready(ready(listener.poll_accept(cx)))).await,

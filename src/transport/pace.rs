@@ -11,6 +11,7 @@ use super::listener::ACCEPTS_AT_ONCE;
 
 /// A token bucket for new connections: as many at once as may come in a tenth of a second.
 pub(super) struct Pace {
+    rate: u32,
     interval: Duration,
     burst: Duration,
     /// When the bucket would be full.
@@ -20,15 +21,23 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(rate: u32) -> Self {
-        let interval = Duration::from_secs(1)
-            .checked_div(rate)
-            .unwrap_or(Duration::ZERO);
-        let burst = (interval * (rate / 10)).max(interval);
+        let (interval, burst) = intervals(rate);
         Self {
+            rate,
             interval,
             burst,
             full_at: Instant::now(),
             accepted: 0,
+        }
+    }
+
+    /// Goes on at another rate, where it is another.
+    pub(super) fn follow(&mut self, rate: u32) {
+        if rate != self.rate {
+            (self.interval, self.burst) = intervals(rate);
+            // What was due at the slower rate must not hold the faster one up.
+            self.full_at = self.full_at.min(Instant::now() + self.burst);
+            self.rate = rate;
         }
     }
 
@@ -71,9 +80,34 @@ impl Pace {
     }
 }
 
+/// Between two accepts, and what may come at once.
+fn intervals(rate: u32) -> (Duration, Duration) {
+    let interval = Duration::from_secs(1)
+        .checked_div(rate)
+        .unwrap_or(Duration::ZERO);
+    (interval, (interval * (rate / 10)).max(interval))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn another_rate_holds_from_then_on() {
+        let mut pace = Pace::new(1);
+        pace.note();
+        assert!(!pace.may_accept());
+        pace.follow(1000);
+        let start = Instant::now();
+        for _ in 0..1100 {
+            pace.wait().await;
+            pace.note();
+        }
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(1300), "{took:?}");
+        pace.follow(0);
+        assert!(pace.may_accept());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn accepts_are_paced_after_a_burst() {

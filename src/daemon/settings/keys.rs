@@ -127,7 +127,7 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
 /// The one line of a file, without the white space around it.
 fn line_of(table: &Table<'_>, key: &str, path: &str) -> Option<String> {
     let path = table.document().resolve(path);
-    match read_short(&path) {
+    match read_short(&path, SECRET_FILE_BYTES_MAX) {
         Ok(text) => Some(text.trim().to_owned()),
         Err(error) => {
             let what = format!("{} cannot be read: {error}", path.display());
@@ -141,13 +141,13 @@ fn line_of(table: &Table<'_>, key: &str, path: &str) -> Option<String> {
     }
 }
 
-fn read_short(path: &Path) -> std::io::Result<String> {
+/// A file of at most `max` bytes.
+pub(super) fn read_short(path: &Path, max: u64) -> std::io::Result<String> {
     let mut text = String::new();
     let file = std::fs::File::open(path)?;
-    file.take(SECRET_FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
-    if SECRET_FILE_BYTES_MAX < text.len() as u64 {
-        let what = format!("more than {SECRET_FILE_BYTES_MAX} bytes");
+    file.take(max + 1).read_to_string(&mut text)?;
+    if max < text.len() as u64 {
+        let what = format!("more than {max} bytes");
         return Err(std::io::Error::other(what));
     }
     Ok(text)
