@@ -23,8 +23,11 @@ mod descriptors;
 mod flood;
 mod slow;
 
+mod admin;
 mod drain;
 mod metrics;
+mod privileges;
+mod reload;
 
 mod readme;
 mod tidy;
