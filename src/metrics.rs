@@ -264,7 +264,8 @@ metrics! {
     /// Whether the last reload was good, or there was none: 1, else 0.
     config_good: IntGauge = "pushgate_config_last_reload_successful" (());
     /// When the configuration was last read and found good, in seconds since 1970.
-    config_good_time: prometheus::Gauge = "pushgate_config_last_reload_success_timestamp_seconds" (());
+    config_good_time: prometheus::Gauge =
+        "pushgate_config_last_reload_success_timestamp_seconds" (());
     /// Log lines held back because many alike came in one period.
     log_lines_suppressed: IntCounter = "pushgate_log_lines_suppressed_total" (());
 }

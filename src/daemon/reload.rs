@@ -245,7 +245,8 @@ impl Reloader {
         let (warnings, problems) = (report.warnings.join("\n"), report.problems.join("\n"));
         match report.result {
             ReloadResult::Refused => {
-                warn!(target: "pushgate", problems, suppressed, "reload refused: nothing was changed");
+                let what = "reload refused: nothing was changed";
+                warn!(target: "pushgate", problems, suppressed, "{what}");
             }
             _ if !warnings.is_empty() => {
                 warn!(target: "pushgate", applied, needs_restart, warnings, suppressed, "reloaded");
@@ -268,4 +269,59 @@ fn bad(problems: &Problems) -> Report {
         texts.push(format!("and {left} more"));
     }
     Report::refused(Cause::File, texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::Gateway;
+    use crate::transport::admin::reload::Reloads;
+
+    /// A gateway inside this process, on free ports, reloaded from this file.
+    async fn gateway(file: Option<PathBuf>) -> (Gateway, Reloads) {
+        let mut settings = Settings::default();
+        settings.listeners[0].address.set_port(0);
+        settings.udp.listen.set_port(0);
+        settings.admin.listen.set_port(0);
+        settings.drain.linger = Duration::ZERO;
+        let mut gateway = Gateway::bind(settings).await.unwrap();
+        gateway.source.file = file;
+        let reloads = gateway.reloads().clone();
+        (gateway, reloads)
+    }
+
+    async fn reloaded(file: Option<PathBuf>) -> Arc<Report> {
+        let (gateway, reloads) = gateway(file).await;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let run = Box::pin(gateway.run(async { drop(stopped.await) }));
+        let asked = async {
+            let report = reloads.ask().await;
+            drop(stop);
+            report
+        };
+        let (ended, report) = tokio::join!(run, asked);
+        ended.unwrap();
+        report
+    }
+
+    #[tokio::test]
+    async fn without_a_file_a_reload_says_so() {
+        let report = reloaded(None).await;
+        assert_eq!(report.cause, Some(Cause::NoFile));
+        assert!(
+            report.problems[0].contains("without --config"),
+            "{report:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_without_an_end_is_given_up() {
+        // It is read up to its bound, and no further.
+        let report = reloaded(Some("/dev/zero".into())).await;
+        assert_eq!(report.cause, Some(Cause::File));
+        assert!(
+            report.problems[0].contains("more than 1048576 bytes"),
+            "{report:?}"
+        );
+    }
 }

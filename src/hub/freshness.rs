@@ -118,7 +118,8 @@ mod tests {
             for (number, (next_window, next_future, pause)) in rules.into_iter().enumerate() {
                 if number == carried_out {
                     // Any time that is fresh now; remembered for window + future + 10 s.
-                    let time = now - window + ahead.index(usize::try_from(window + future + 1).unwrap()) as u64;
+                    let span = usize::try_from(window + future + 1).unwrap();
+                    let time = now - window + ahead.index(span) as u64;
                     if rule.holds(time, now) {
                         done = Some((time, now + window + future + 10_000));
                     }

@@ -21,6 +21,7 @@
 pub mod access;
 mod batch;
 mod bounds;
+mod by_key;
 pub mod freshness;
 pub mod holds;
 pub mod intake;

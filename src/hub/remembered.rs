@@ -4,7 +4,7 @@
 //! Nothing is evicted before its time: where memory for ids is full the answer is BUSY. The ids
 //! live in many small maps, so that none is ever rehashed for long while a datagram waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::by_key::ByKey;
 use crate::sync::{Mutex, lock};
 use crate::wire::reason::Status;
 use crate::wire::reply::Counts;
@@ -115,31 +116,6 @@ pub struct Remembered {
     lifetime: AtomicU32,
 }
 
-/// Ids held under each key; a key may hold half of the memory when there are two keys or more.
-#[derive(Default)]
-struct ByKey {
-    /// Those of removed keys too, as long as ids of theirs are remembered.
-    held: HashMap<u32, Arc<AtomicUsize>>,
-    /// Keys there are now.
-    keys: usize,
-}
-
-impl ByKey {
-    fn of(&self, ids: impl IntoIterator<Item = u32>) -> Self {
-        let in_use = |held: &Arc<AtomicUsize>| held.load(Ordering::Relaxed) > 0;
-        let left = self.held.iter().filter(|(_, held)| in_use(held));
-        let mut held: HashMap<_, _> = left.map(|(id, held)| (*id, Arc::clone(held))).collect();
-        let mut keys = 0;
-        for id in ids {
-            keys += 1;
-            let earlier = self.held.get(&id).map(Arc::clone);
-            held.entry(id)
-                .or_insert_with(|| earlier.unwrap_or_default());
-        }
-        Self { held, keys }
-    }
-}
-
 /// Room for one id, given back when it is dropped unused.
 pub struct Room<'a> {
     remembered: &'a Remembered,
@@ -165,8 +141,8 @@ impl Remembered {
         }
     }
 
-    /// Room for `max` ids, each of the next for `lifetime` seconds. Nothing is forgotten early: over
-    /// a lower `max` there is no room until enough are over.
+    /// Room for `max` ids, each of the next for `lifetime` seconds. Nothing is forgotten early:
+    /// over a lower `max` there is no room until enough are over.
     pub fn set_bounds(&self, max: usize, lifetime: u32) {
         self.max.store(max, Ordering::Relaxed);
         self.lifetime.store(lifetime, Ordering::Relaxed);
@@ -336,114 +312,4 @@ impl Drop for Room<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ENDED: Ended = Ended {
-        status: Status::Done,
-        counts: Counts {
-            matched: 3,
-            written: 2,
-            waiting: 1,
-            refused: 0,
-        },
-        elapsed_ms: 17,
-    };
-
-    fn id(number: u8) -> Id {
-        (7, [number; 16])
-    }
-
-    #[test]
-    fn a_repeat_gets_the_result_and_other_bytes_do_not() {
-        let remembered = Remembered::new(10, [7], 26);
-        remembered
-            .reserve(7)
-            .expect("room")
-            .ended(id(1), 5, ENDED, 100);
-        assert!(matches!(
-            remembered.recall(&id(1), 5),
-            Some(Known::Ended(ENDED))
-        ));
-        assert!(matches!(
-            remembered.recall(&id(1), 6),
-            Some(Known::OtherBytes)
-        ));
-        assert!(remembered.recall(&id(2), 5).is_none());
-    }
-
-    #[test]
-    fn full_memory_refuses_and_never_forgets_early() {
-        let remembered = Remembered::new(3, [7], 26);
-        for number in 0..3 {
-            remembered
-                .reserve(7)
-                .expect("room")
-                .ended(id(number), 5, ENDED, 100);
-        }
-        assert!(remembered.reserve(7).is_none());
-        remembered.sweep(126);
-        assert!(remembered.recall(&id(0), 5).is_some());
-        remembered.sweep(127);
-        assert!(remembered.recall(&id(0), 5).is_none());
-        assert!(remembered.is_empty());
-        assert!(remembered.reserve(7).is_some());
-    }
-
-    #[test]
-    fn one_of_two_keys_holds_half_at_most() {
-        let remembered = Remembered::new(4, [7, 8], 26);
-        let rooms: Vec<_> = (0..3).map(|_| remembered.reserve(7)).collect();
-        assert_eq!(rooms.iter().filter(|room| room.is_some()).count(), 2);
-        assert!(remembered.reserve(8).is_some());
-        drop(rooms);
-        assert!(remembered.is_empty());
-    }
-
-    #[test]
-    fn keys_come_and_go_and_their_ids_stay() {
-        let remembered = Remembered::new(4, [7], 26);
-        remembered
-            .reserve(7)
-            .expect("room")
-            .ended(id(1), 5, ENDED, 100);
-        assert!(remembered.reserve(8).is_none());
-        remembered.set_keys([8]);
-        assert!(remembered.reserve(8).is_some());
-        assert!(remembered.recall(&id(1), 5).is_some());
-        // Back while its id is remembered: that one counts, and is given back once.
-        remembered.set_keys([7, 8]);
-        let room = remembered.reserve(7).expect("one of two is left");
-        assert!(remembered.reserve(7).is_none());
-        drop(room);
-        remembered.sweep(127);
-        assert!(remembered.is_empty());
-        let rooms: Vec<_> = (0..3).map(|_| remembered.reserve(7)).collect();
-        assert_eq!(rooms.iter().filter(|room| room.is_some()).count(), 2);
-    }
-
-    #[test]
-    fn a_running_job_is_known_until_long_after_its_end() {
-        let remembered = Remembered::new(4, [7], 26);
-        let progress = Arc::new(Progress::default());
-        remembered
-            .reserve(7)
-            .expect("room")
-            .running(id(1), 5, Arc::clone(&progress), 0);
-        progress.set(ENDED.counts);
-        remembered.sweep(1000);
-        match remembered.recall(&id(1), 5) {
-            Some(Known::Running(running)) => assert_eq!(running.counts(), ENDED.counts),
-            other => panic!("{other:?}"),
-        }
-        remembered.finish(&id(1), ENDED, 1000, 60);
-        remembered.sweep(1060);
-        assert!(matches!(
-            remembered.recall(&id(1), 5),
-            Some(Known::Ended(ENDED))
-        ));
-        remembered.sweep(1061);
-        assert!(remembered.recall(&id(1), 5).is_none());
-        assert!(remembered.is_empty());
-    }
-}
+mod tests;

@@ -1,7 +1,5 @@
 //! The admin door and those who may not ask: foreign pages, foreign methods, too much of anything.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -297,24 +295,22 @@ async fn one_profile_runs_at_a_time_and_ends_with_who_asked() {
         "GET /debug/pprof/profile?seconds=120 HTTP/1.1\r\nHost: {}\r\n\r\n",
         gateway.admin
     );
-    let mut stream = TcpStream::connect(gateway.admin).await.expect("is there");
-    stream.write_all(ask.as_bytes()).await.expect("a write");
-    for other in [
-        "/debug/pprof/profile?seconds=1",
-        "/debug/pprof/flamegraph?seconds=1",
-    ] {
-        eventually("it runs", async || {
-            let (status, _) = gateway.get(other).await;
-            (status == 409)
-                .then_some(())
-                .ok_or_else(|| status.to_string())
-        })
-        .await;
-    }
+    // Where the look was faster than what it looks for, it is asked for again.
+    let stream = eventually("it runs", async || {
+        let mut stream = TcpStream::connect(gateway.admin).await.expect("is there");
+        stream.write_all(ask.as_bytes()).await.expect("a write");
+        let (status, _) = gateway.get("/debug/pprof/profile?seconds=1").await;
+        match status {
+            409 => Ok(stream),
+            _ => Err(status.to_string()),
+        }
+    })
+    .await;
+    let (status, _) = gateway.get("/debug/pprof/flamegraph?seconds=1").await;
+    assert_eq!(status, 409);
     drop(stream);
     eventually("its place is free", async || {
         let (status, _) = gateway.get("/debug/pprof/profile?seconds=1").await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
         (status == 200)
             .then_some(())
             .ok_or_else(|| status.to_string())

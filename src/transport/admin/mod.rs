@@ -12,8 +12,8 @@
 //! | `/debug/pprof/tasks` | live tasks by kind and site, gzipped protobuf; text with `?debug=1` |
 //! | `POST /v1/reload` | reads the configuration again and says what came of it, as JSON |
 //!
-//! Who may ask, and how, is decided before a page is called ([`access`]). The hub is not known here:
-//! what this door shows of it comes through the handles of [`AdminState`].
+//! Who may ask, and how, is decided before a page is called ([`access`]). The hub is not known
+//! here: what this door shows of it comes through the handles of [`AdminState`].
 
 pub mod access;
 pub mod reload;

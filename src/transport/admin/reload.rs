@@ -187,39 +187,34 @@ mod tests {
         Arc::new(Report::refused(Cause::File, problems))
     }
 
+    /// Whoever is served together with others, and by which round.
     #[tokio::test]
     async fn who_asks_while_one_runs_is_answered_by_the_next() {
         let (reloads, mut asked) = Reloads::channel();
-        let ask = |reloads: &Reloads| {
-            let reloads = reloads.clone();
-            async move { reloads.ask().await }
+        let ask = || {
+            let (answer, answered) = oneshot::channel();
+            reloads.0.try_send(Some(answer)).expect("there is room");
+            answered
         };
-        let serve = async {
-            let mut served = Vec::new();
-            while let Some(waiting) = asked.next().await {
-                served.push(waiting.len());
-                // While this one runs.
-                if served.len() == 1 {
-                    reloads.poke();
-                    tokio::task::yield_now().await;
-                    tokio::task::yield_now().await;
-                }
-                waiting
-                    .into_iter()
-                    .for_each(|answer| drop(answer.send(done())));
-                if served.len() == 2 {
-                    return served;
-                }
-            }
-            served
-        };
-        let late = async {
-            tokio::task::yield_now().await;
-            ask(&reloads).await
-        };
-        let (served, one, two, late) = tokio::join!(serve, ask(&reloads), ask(&reloads), late);
-        assert_eq!([one, two, late], [done(), done(), done()]);
-        assert_eq!(served, [2, 1]);
+        let (one, two) = (ask(), ask());
+        reloads.poke();
+        let first = asked.next().await.expect("is asked");
+        // While the first runs.
+        let late = ask();
+        for answer in first {
+            answer.send(done()).expect("is waited for");
+        }
+        assert_eq!((one.await, two.await), (Ok(done()), Ok(done())));
+        for answer in asked.next().await.expect("is asked") {
+            answer.send(done()).expect("is waited for");
+        }
+        assert_eq!(late.await, Ok(done()));
+        // Nobody waits for what a signal asked for.
+        reloads.poke();
+        reloads.poke();
+        assert!(asked.next().await.expect("is asked").is_empty());
+        drop(reloads);
+        assert!(asked.next().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
 mod exhausted;
+mod slow;
 
 use std::io::Read;
 use std::time::Duration;
