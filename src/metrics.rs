@@ -125,6 +125,32 @@ impl AcceptError {
     }
 }
 
+/// What a reload of the configuration came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadResult {
+    /// Something holds now that did not before.
+    Applied,
+    /// Nothing of what can be changed was another than before.
+    Unchanged,
+    /// Nothing was changed: the file cannot be run, or a reload was not possible.
+    Refused,
+}
+
+impl ReloadResult {
+    /// Every result, in the order of its index.
+    pub const ALL: [Self; 3] = [Self::Applied, Self::Unchanged, Self::Refused];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// What is read at a scrape instead of counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Live {
@@ -272,6 +298,14 @@ metrics! {
     tasks_panicked: CounterFamily = "pushgate_tasks_panicked_total" (kinds());
     /// Age of the oldest live task, by kind; 0 without one.
     task_oldest: SecondsFamily = "pushgate_task_oldest_seconds" (kinds());
+    /// Reloads of the configuration, by result.
+    reloads: CounterFamily = "pushgate_reloads_total"
+        (Labels::one("result", ReloadResult::ALL.map(ReloadResult::word)));
+    /// Whether the last reload was good, or there was none: 1, else 0.
+    config_good: IntGauge = "pushgate_config_last_reload_successful" (());
+    /// When the configuration was last read and found good, in seconds since 1970.
+    config_good_time: prometheus::Gauge =
+        "pushgate_config_last_reload_success_timestamp_seconds" (());
     /// Log lines held back because many alike came in one period.
     log_lines_suppressed: IntCounter = "pushgate_log_lines_suppressed_total" (());
 }
@@ -287,10 +321,22 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self::register();
         metrics.build_info.at(0).set(1);
+        metrics.process_start_time.set(unix_seconds());
+        metrics.config_read(true);
         metrics
-            .process_start_time
-            .set(Clock::system().now_ms() as f64 / 1e3);
-        metrics
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn reload(&self, result: ReloadResult) {
+        self.reloads.at(result as usize).inc();
+        self.config_read(result != ReloadResult::Refused);
+    }
+
+    fn config_read(&self, good: bool) {
+        self.config_good.set(good.into());
+        if good {
+            self.config_good_time.set(unix_seconds());
+        }
     }
 
     /// Counts a connection that ended.
@@ -369,6 +415,10 @@ impl Metrics {
 
 fn raise(counter: &IntCounter, value: u64) {
     counter.inc_by(value.saturating_sub(counter.get()));
+}
+
+fn unix_seconds() -> f64 {
+    Clock::system().now_ms() as f64 / 1e3
 }
 
 fn set(gauge: &IntGauge, value: u64) {

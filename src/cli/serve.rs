@@ -1,21 +1,27 @@
 //! `pushgate serve`: the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::check::load;
 use super::exit::{CommandResult, Exit};
-use super::signals::Signals;
+use super::signals::{Signals, hangups};
+use crate::daemon::logging::Level;
 use crate::daemon::settings::Settings;
 use crate::daemon::{Drained, Gateway, logging};
+use crate::ledger::Kind;
+use crate::transport::admin::reload::Reloads;
 
 /// Run the gateway until SIGTERM or SIGINT
 ///
 /// The first signal drains: senders are told DRAINING, clients get what they have ahead of them and
-/// are told when to come back. A second signal stops at once. The log goes to standard error; the
+/// are told when to come back. A second signal stops at once. SIGHUP reads the configuration again:
+/// a file with a problem changes nothing, and the log says why. The log goes to standard error; the
 /// line "ready" names the addresses.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -33,7 +39,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> CommandResult {
         let settings = load(self.config.as_deref())?;
-        logging::start(&settings.log)?;
+        let log = logging::start(&settings.log)?;
         for warning in &settings.warnings {
             tracing::warn!(target: "pushgate", line = warning.line, "{warning}");
         }
@@ -41,17 +47,24 @@ impl Serve {
             .enable_all()
             .build();
         let runtime = runtime.context("cannot start the runtime")?;
-        let exit = runtime.block_on(serve(settings));
+        let exit = runtime.block_on(serve(settings, self.config.as_deref(), log));
         // After a full drain nothing is left; when it was cut short nobody waits for the rest.
         runtime.shutdown_background();
         exit
     }
 }
 
-async fn serve(settings: Settings) -> CommandResult {
+async fn serve(settings: Settings, config: Option<&Path>, log: Level) -> CommandResult {
     // Before the doors open, so that no signal meets a gateway that does not know it.
-    let mut signals = Signals::listen()?;
-    let gateway = Gateway::bind(settings).await?;
+    let (mut signals, hangups) = (Signals::listen()?, hangups()?);
+    let gateway = Gateway::bind(settings).await?.reloading(config, log);
+    let ledger = gateway.ledger();
+    let reload = reload_at(
+        hangups,
+        gateway.reloads().clone(),
+        ledger.stop_token().clone(),
+    );
+    ledger.spawn(Kind::Signal, reload);
     let (drain, drained) = oneshot::channel();
     let run = Box::pin(gateway.run(async {
         // The sender lives as long as this future is polled.
@@ -73,6 +86,19 @@ async fn serve(settings: Settings) -> CommandResult {
         () = cut_short => {
             tracing::warn!(target: "pushgate", "a second signal: the drain was cut short");
             Ok(Exit::Failed)
+        }
+    }
+}
+
+/// Asks for a reload at each SIGHUP. Signals that come while one is asked for are one.
+async fn reload_at(mut hangups: Signal, reloads: Reloads, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            hangup = hangups.recv() => match hangup {
+                Some(()) => reloads.poke(),
+                None => return,
+            },
         }
     }
 }

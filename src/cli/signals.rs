@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, for the commands that live until then.
+//! SIGINT and SIGTERM, for the commands that live until then; SIGHUP, for the daemon.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,4 +27,9 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// Takes over SIGHUP: it does not end the process any more.
+pub(super) fn hangups() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot listen for signals")
 }

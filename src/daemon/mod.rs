@@ -5,8 +5,11 @@ pub mod settings;
 
 mod drain;
 mod heartbeat;
+mod options;
+mod reload;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -18,42 +21,44 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::clock::{Clock, Watch, monotonic};
-use crate::hub::access::{Grant, Keyring};
+use crate::hub::Hub;
+use crate::hub::freshness::Freshness;
 use crate::hub::holds::Holds;
 use crate::hub::intake::{Intake, IntakeOptions};
 use crate::hub::job::Jobs;
 use crate::hub::remembered::Remembered;
-use crate::hub::{Hub, Options};
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::{Live, Metrics};
-use crate::transport::admin::access::Token;
+use crate::transport::admin::access::Gate;
+use crate::transport::admin::reload::{Asked, Reloads};
 use crate::transport::admin::{self, AdminState};
-use crate::transport::auth::{Auth, Jwt};
 use crate::transport::connection::Clients;
 use crate::transport::kernel::{self, Kernel};
-use crate::transport::listener::{Bounds, Doors, max_connections};
+use crate::transport::listener::Doors;
 use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::socket;
 use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
-use settings::{AuthMode, Settings, Unsigned};
+use logging::Level;
+use reload::{Reloader, Source};
+use settings::Settings;
 
 /// A loop that has not turned for this long is stuck: it turns once a second when nothing happens.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
-/// What the largest frame to a client has besides its payload, as WELCOME tells it.
-const PUSH_OVERHEAD_MAX: u32 = 512;
 
 /// A gateway whose doors are bound.
 pub struct Gateway {
-    settings: Settings,
+    /// What runs: those of the start, with what reloads have changed.
+    settings: Arc<ArcSwap<Settings>>,
     addresses: Addresses,
     ledger: Ledger,
     clock: Clock,
     phase: PhaseCell,
     parts: Parts,
     listeners: Vec<TcpListener>,
-    udp: Arc<UdpDoor>,
     admin: TcpListener,
+    source: Source,
+    reloads: (Reloads, Asked),
     /// Unix milliseconds from which on requests are not stale.
     remembers_from_ms: u64,
 }
@@ -67,6 +72,8 @@ struct Parts {
     intake: Arc<Intake>,
     jobs: Arc<Jobs>,
     remembered: Arc<Remembered>,
+    udp: Arc<UdpDoor>,
+    gate: Arc<ArcSwap<Gate>>,
 }
 
 /// How a drain ended.
@@ -122,29 +129,37 @@ impl Gateway {
             admin: admin.local_addr()?,
         };
         let remembers_from_ms = clock.now_ms() + millis(udp.future);
-        let parts = Parts::new(&settings, metrics, &ledger, &clock, remembers_from_ms);
-        let Parts { hub, intake, .. } = &parts;
-        let udp = UdpDoor::new(
-            udp_socket,
-            Arc::clone(hub),
-            Arc::clone(intake),
-            ledger.clone(),
-            clock.clone(),
-            settings.push.deadline,
-        )?;
-        let (phase, udp) = (PhaseCell::starting(), Arc::new(udp));
+        let own = (metrics, &ledger, &clock);
+        let parts = Parts::new(&settings, own, udp_socket, remembers_from_ms)?;
         Ok(Self {
-            settings,
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
             addresses,
             ledger,
             clock,
-            phase,
+            phase: PhaseCell::starting(),
             parts,
             listeners,
-            udp,
             admin,
+            source: Source::default(),
+            reloads: Reloads::channel(),
             remembers_from_ms,
         })
+    }
+
+    /// Lets it be reloaded from the file that its settings came from; `log` is the level of the
+    /// process's log. Without this a reload is refused.
+    #[must_use]
+    pub fn reloading(mut self, file: Option<&Path>, log: Level) -> Self {
+        self.source = Source {
+            file: file.map(Path::to_owned),
+            log: Some(log),
+        };
+        self
+    }
+
+    /// Where a reload can be asked for while it runs.
+    pub const fn reloads(&self) -> &Reloads {
+        &self.reloads.0
     }
 
     /// Where it listens.
@@ -167,22 +182,21 @@ impl Gateway {
     /// # Errors
     /// What keeps a door from being served at all.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<Drained> {
-        let kernel = Kernel::of(self.udp.socket(), &self.listeners).context("the sockets")?;
+        let udp = &self.parts.udp;
+        let kernel = Kernel::of(udp.socket(), &self.listeners).context("the sockets")?;
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
         for listener in self.listeners {
             let serve = Arc::clone(&self.parts.doors).serve(listener, stop.clone());
             ledger.spawn(Kind::Listener, report(serve, "accept loop"));
         }
-        ledger.spawn(Kind::Udp, Arc::clone(&self.udp).serve(stop.clone()));
-        let state = admin_state(
-            &self.settings,
-            &self.parts,
-            ledger,
-            &self.phase,
-            &self.udp,
-            kernel,
-        );
+        ledger.spawn(Kind::Udp, Arc::clone(udp).serve(stop.clone()));
+        let (reloads, asked) = self.reloads;
+        let of_this = (self.clock.clone(), self.phase.clone(), ledger.clone());
+        let reloader = Reloader::new(self.source, &self.settings, self.parts.clone(), of_this);
+        ledger.spawn(Kind::Signal, reloader.serve(asked, stop.clone()));
+        let address = self.addresses.admin;
+        let state = admin_state(&self.parts, ledger, &self.phase, kernel, reloads, address);
         // The admin door outlives the others: a drain is watched through it.
         ledger.spawn(
             Kind::Admin,
@@ -204,7 +218,7 @@ impl Gateway {
             }
         }
         self.phase.advance(Phase::Draining);
-        let drained = drain::drain(&self.parts, &self.settings).await;
+        let drained = drain::drain(&self.parts, &self.settings.load_full()).await;
         drain::stop(&self.ledger).await;
         Ok(drained)
     }
@@ -213,41 +227,24 @@ impl Gateway {
 impl Parts {
     fn new(
         settings: &Settings,
-        metrics: Arc<Metrics>,
-        ledger: &Ledger,
-        clock: &Clock,
+        (metrics, ledger, clock): (Arc<Metrics>, &Ledger, &Clock),
+        udp_socket: std::net::UdpSocket,
         remembers_from_ms: u64,
-    ) -> Self {
-        let Settings {
-            clients, udp, push, ..
-        } = settings;
-        let overhead = u32::try_from(push.max_payload).unwrap_or(u32::MAX);
-        let options = Options {
-            max_devices: clients.max_devices,
-            max_groups: clients.max_groups,
-            queue_messages: clients.queue_messages,
-            queue_bytes: clients.queue_bytes,
-            queue_age: clients.queue_age,
-            memory_budget: clients.memory_budget,
-            retry_spread: settings.drain.spread,
-            max_frame: overhead.saturating_add(PUSH_OVERHEAD_MAX),
-        };
+    ) -> std::io::Result<Self> {
+        let Settings { udp, push, .. } = settings;
+        let options = options::hub(settings, push.max_payload);
         let epoch = rand::random_range(1..=u64::MAX);
         let hub = Arc::new(Hub::new(options, metrics, epoch, monotonic()));
-        let keyring = keyring(settings);
-        // window + future + 10 s, rounded up.
-        let lifetime = udp.window + udp.future + Duration::from_secs(11);
-        let lifetime = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX / 2);
+        let keyring = options::keyring(settings);
+        let lifetime = options::lifetime(settings);
         let remembered = Remembered::new(udp.max_remembered, keyring.ids(), lifetime);
         let remembered = Arc::new(remembered);
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let jobs = Arc::new(Jobs::new(push.max_jobs, workers));
         let holds = Arc::new(Holds::default());
         let intake_options = IntakeOptions {
-            window_ms: millis(udp.window),
-            future_ms: millis(udp.future),
+            freshness: Freshness::new(millis(udp.window), millis(udp.future), remembers_from_ms),
             max_payload: push.max_payload,
-            remembers_from_ms,
         };
         let intake = Arc::new(Intake::new(
             Arc::clone(&hub),
@@ -257,36 +254,38 @@ impl Parts {
             Arc::clone(&holds),
             intake_options,
         ));
-        let most = max_connections(clients.max_connections, socket::raise_descriptor_limit());
+        let bounds = options::door_bounds(settings);
         let backlog = kernel::note_backlog();
         hub.metrics().accept_backlog.set(i64::from(backlog));
         let shared = Arc::new(Clients {
             hub: Arc::clone(&hub),
             holds,
-            strangers: Strangers::new(most, hub.metrics()),
-            auth: ArcSwap::from_pointee(auth(settings)),
+            strangers: Strangers::new(bounds.max_connections, hub.metrics()),
+            auth: ArcSwap::from_pointee(options::auth(settings)),
             clock: clock.clone(),
-            handshake_timeout: clients.handshake_timeout,
-            heartbeat_s: u16::try_from(clients.heartbeat.as_secs()).unwrap_or(u16::MAX),
-            max_hello: clients.max_hello,
-            max_frame: clients.max_frame,
+            limits: ArcSwap::from_pointee(options::client_limits(settings)),
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
         });
-        let bounds = Bounds {
-            max_connections: most,
-            max_per_address: clients.max_per_address,
-            accept_rate: clients.accept_rate,
-        };
         let doors = Arc::new(Doors::new(bounds, Arc::clone(&shared), ledger.clone()));
-        Self {
+        let udp = UdpDoor::new(
+            udp_socket,
+            Arc::clone(&hub),
+            Arc::clone(&intake),
+            ledger.clone(),
+            clock.clone(),
+            push.deadline,
+        )?;
+        Ok(Self {
             hub,
             clients: shared,
             doors,
             intake,
             jobs,
             remembered,
-        }
+            udp: Arc::new(udp),
+            gate: Arc::new(ArcSwap::from_pointee(options::gate(settings))),
+        })
     }
 
     fn live(&self, kernel: &Kernel) -> Live {
@@ -322,31 +321,6 @@ impl Parts {
     }
 }
 
-/// The keys as configured, for the start and for [`Intake::set_keyring`].
-fn keyring(settings: &Settings) -> Keyring {
-    let grants = settings.keys.iter().map(|key| {
-        let grant = Grant {
-            key: Some(key.key.clone()),
-            ops: key.ops.clone(),
-            scopes: key.scopes.clone(),
-            groups: key.groups.clone(),
-            rate: key.rate,
-            not_before_ms: key.not_before_ms.unwrap_or(0),
-            not_after_ms: key.not_after_ms.unwrap_or(u64::MAX),
-        };
-        (key.id, grant)
-    });
-    Keyring::new(grants, settings.udp.unsigned == Unsigned::Loopback)
-}
-
-/// How clients say who they are, as the settings have it.
-pub(crate) fn auth(settings: &Settings) -> Auth {
-    match &settings.auth.mode {
-        AuthMode::None => Auth::None,
-        AuthMode::Jwt(options) => Auth::Jwt(Jwt::new(options)),
-    }
-}
-
 fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {
     result.with_context(|| {
         format!(
@@ -357,14 +331,15 @@ fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyho
 }
 
 fn admin_state(
-    settings: &Settings,
     parts: &Parts,
     ledger: &Ledger,
     phase: &PhaseCell,
-    udp: &Arc<UdpDoor>,
     kernel: Kernel,
+    reloads: Reloads,
+    address: SocketAddr,
 ) -> AdminState {
-    let (shown, doors, udp) = (parts.clone(), Arc::clone(&parts.doors), Arc::clone(udp));
+    let (doors, udp) = (Arc::clone(&parts.doors), Arc::clone(&parts.udp));
+    let shown = parts.clone();
     AdminState {
         metrics: Arc::clone(parts.hub.metrics()),
         ledger: ledger.clone(),
@@ -378,18 +353,9 @@ fn admin_state(
             }
             Ok(())
         }),
-        token: settings
-            .admin
-            .token
-            .as_ref()
-            .map(|token| Token::new(token.expose())),
-        hosts: settings
-            .admin
-            .hosts
-            .iter()
-            .map(|host| host.to_lowercase())
-            .collect(),
-        address: settings.admin.listen,
+        gate: Arc::clone(&parts.gate),
+        reloads,
+        address,
     }
 }
 

@@ -41,6 +41,9 @@ use crate::wire::frame::Scope;
 use crate::wire::seal;
 use document::Document;
 
+/// A configuration of a thousand keys has half of it; more is the wrong file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// A configuration that can be run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -269,9 +272,7 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong with it, or why it could not be read.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        // A secret may stand in it.
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.map_err(|error| {
+        let text = secrets::read_config(path, FILE_BYTES_MAX).map_err(|error| {
             let what = format!("cannot be read: {error}");
             let (key, way_out) = (String::new(), String::new());
             let problem = Problem {
@@ -287,6 +288,28 @@ impl Settings {
             }
         })?;
         Self::parse(&text, path)
+    }
+
+    /// Checks values together that do not come from one file: what runs on until a restart, with
+    /// what a file brings. `path` is for messages.
+    ///
+    /// # Errors
+    /// What does not go together, without a place.
+    pub fn check(&self, path: &Path) -> Result<(), Problems> {
+        let (root, _) = DeTable::parse_recoverable("");
+        let document = Document::new("", path, root.get_ref());
+        check::check(&document, self);
+        let (mut list, _) = document.findings();
+        if list.is_empty() {
+            return Ok(());
+        }
+        for problem in &mut list {
+            (problem.line, problem.column) = (0, 0);
+        }
+        Err(Problems {
+            path: path.to_owned(),
+            list,
+        })
     }
 
     /// Checks the text of a file; `path` is for messages and for the relative paths in it.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::access::{Held, Keyring};
+use super::freshness::Freshness;
 use super::holds::Holds;
 use super::job::{Job, Jobs};
 use super::pump::Pump;
@@ -26,15 +27,10 @@ use crate::wire::seal::{Key, Verified};
 /// The bounds of the intake.
 #[derive(Clone, Copy, Debug)]
 pub struct IntakeOptions {
-    /// How old a request may be, in milliseconds.
-    pub window_ms: u64,
-    /// How far ahead its clock may be, in milliseconds.
-    pub future_ms: u64,
+    /// Which times of a request are fresh.
+    pub freshness: Freshness,
     /// Bytes of a payload.
     pub max_payload: usize,
-    /// Requests before this unix time, in milliseconds, are stale: an earlier process may have
-    /// carried them out.
-    pub remembers_from_ms: u64,
 }
 
 /// The moment of a datagram, on both clocks.
@@ -53,7 +49,7 @@ pub struct Intake {
     pub(super) remembered: Arc<Remembered>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) holds: Arc<Holds>,
-    pub(super) options: IntakeOptions,
+    options: ArcSwap<IntakeOptions>,
     strangers: Strangers,
     draining: AtomicBool,
 }
@@ -123,7 +119,7 @@ impl Intake {
             remembered,
             jobs,
             holds,
-            options,
+            options: ArcSwap::from_pointee(options),
             strangers: Strangers::default(),
             draining,
         }
@@ -141,6 +137,16 @@ impl Intake {
     /// What each key has been used for.
     pub fn key_uses(&self) -> Vec<KeyUse> {
         self.keyring.load().uses()
+    }
+
+    /// The bounds of this moment.
+    pub fn options(&self) -> IntakeOptions {
+        **self.options.load()
+    }
+
+    /// Replaces the bounds, for the next datagram on.
+    pub fn set_options(&self, options: IntakeOptions) {
+        self.options.store(Arc::new(options));
     }
 
     /// From now on what is new is answered with DRAINING; recorded results are still told.
@@ -316,11 +322,9 @@ impl Intake {
         Carried::AtOnce(outcome.unwrap_or_else(Outcome::of))
     }
 
-    const fn is_fresh(&self, header: &Header, moment: Moment) -> bool {
-        let Moment { unix_ms: now, .. } = moment;
-        header.time_ms.saturating_add(self.options.window_ms) >= now
-            && header.time_ms <= now + self.options.future_ms
-            && header.time_ms >= self.options.remembers_from_ms
+    fn is_fresh(&self, header: &Header, moment: Moment) -> bool {
+        let rule = &self.options.load().freshness;
+        rule.holds(header.time_ms, moment.unix_ms)
     }
 }
 

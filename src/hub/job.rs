@@ -26,7 +26,7 @@ const REMEMBERED_AFTER_END: u32 = 60;
 
 /// How many jobs may be in flight, and how many of them walk at a time.
 pub struct Jobs {
-    max: usize,
+    max: AtomicUsize,
     in_flight: Arc<AtomicUsize>,
     /// Walks at a time: two a worker, in the order in which they were accepted.
     turns: Arc<Semaphore>,
@@ -40,10 +40,15 @@ impl Jobs {
     pub fn new(max: usize, workers: usize) -> Self {
         let turns = Arc::new(Semaphore::new(2 * workers));
         Self {
-            max,
+            max: AtomicUsize::new(max),
             in_flight: Arc::default(),
             turns,
         }
+    }
+
+    /// At most `max` jobs in flight from now on; those that are go on.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Jobs in flight.
@@ -58,7 +63,8 @@ impl Jobs {
 
     /// A place for one more; `None` when there is none.
     pub fn admit(&self) -> Option<JobPermit> {
-        let admitted = self.in_flight.fetch_add(1, Ordering::Relaxed) < self.max;
+        let max = self.max.load(Ordering::Relaxed);
+        let admitted = self.in_flight.fetch_add(1, Ordering::Relaxed) < max;
         let permit = JobPermit(Arc::clone(&self.in_flight));
         admitted.then_some(permit)
     }

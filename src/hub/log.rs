@@ -112,7 +112,7 @@ impl Hub {
             if reached.is_empty() {
                 return Ok(Appended::Nobody);
             }
-            if self.log.totals.bytes() + weight > self.options.memory_budget {
+            if self.log.totals.bytes() + weight > self.options().memory_budget {
                 drop(still);
                 self.close_furthest_behind()?;
                 continue;
@@ -140,7 +140,7 @@ impl Hub {
             queue_messages,
             queue_bytes,
             ..
-        } = self.options;
+        } = self.options();
         let mut lanes = SmallVec::<[Reached; 1]>::new();
         // A target named twice counts once.
         let mut named = HashSet::new();

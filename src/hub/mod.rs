@@ -20,6 +20,8 @@
 
 pub mod access;
 mod batch;
+mod bounds;
+pub mod freshness;
 pub mod grant;
 pub mod holds;
 pub mod intake;
@@ -46,6 +48,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::sync::atomic::AtomicU64;
 use crate::wire::frame::{GatewayFrame, Scope};
 use crate::wire::reason::{CloseCode, CloseReason};
+use bounds::Bounds;
 use log::Log;
 use registry::Registry;
 use session::{Inner, Session};
@@ -59,8 +62,9 @@ pub use usage::KeyUse;
 #[cfg(test)]
 mod tests;
 
-/// The bounds of the hub.
-#[derive(Clone, Debug)]
+/// The bounds of the hub. They can be replaced while it works; a lower one cuts nobody off: it is
+/// what the next client, and the next message, is measured by.
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Sessions of one user.
     pub max_devices: usize,
@@ -116,7 +120,7 @@ impl<'a> Closing<'a> {
 
 /// The registry, the log, and what they are bounded by.
 pub struct Hub {
-    options: Options,
+    bounds: Bounds,
     metrics: Arc<Metrics>,
     log: Log,
     registry: Registry,
@@ -131,7 +135,7 @@ impl Hub {
     /// An empty hub. `epoch` is any number but 0.
     pub fn new(options: Options, metrics: Arc<Metrics>, epoch: u64, now: Instant) -> Self {
         Self {
-            options,
+            bounds: Bounds::new(&options),
             metrics,
             log: Log::new(),
             registry: Registry::new(),
@@ -141,9 +145,15 @@ impl Hub {
         }
     }
 
-    /// The bounds that the hub was made with.
-    pub const fn options(&self) -> &Options {
-        &self.options
+    /// The bounds of this moment.
+    pub fn options(&self) -> Options {
+        self.bounds.load()
+    }
+
+    /// Replaces the bounds. Who is connected stays; how far one may be behind holds for everybody
+    /// from the next look at who is.
+    pub fn set_options(&self, options: &Options) {
+        self.bounds.store(options);
     }
 
     /// What the hub counts in.
@@ -231,7 +241,7 @@ impl Hub {
     /// When to come back, differently for each client: those that are cut together shall not return
     /// together.
     pub fn retry_after_ms(&self) -> u32 {
-        let spread = u32::try_from(self.options.retry_spread.as_millis()).unwrap_or(u32::MAX / 2);
+        let spread = u32::try_from(self.options().retry_spread.as_millis()).unwrap_or(u32::MAX / 2);
         RETRY_MIN_MS.saturating_add(rand::random_range(0..=spread))
     }
 

@@ -278,7 +278,7 @@ impl Hub {
         if !inner.is_behind() || inner.closing.is_some() {
             return true;
         }
-        let (lag, options) = (inner.lag(), &self.options);
+        let (lag, options) = (inner.lag(), self.options());
         let age = lag.oldest.map_or(std::time::Duration::ZERO, |at| {
             now.saturating_duration_since(at)
         });

@@ -170,7 +170,7 @@ impl Hub {
         let twin = twin.map(|(slot, other)| (slot, Arc::clone(other)));
         match &twin {
             Some((_, other)) if other.id() > session.id() => return Err(AttachError::Replaced),
-            None if state.members.len() >= self.options.max_devices => {
+            None if state.members.len() >= self.options().max_devices => {
                 return Err(AttachError::TooManyDevices(state.members.len()));
             }
             Some((slot, other)) => {
@@ -214,7 +214,7 @@ impl Hub {
             version: 1,
             resumed: false,
             heartbeat_s: attach.heartbeat_s,
-            max_frame: self.options.max_frame,
+            max_frame: self.options().max_frame,
             session: id,
             epoch: self.epoch,
             cursor: 0,
@@ -272,7 +272,7 @@ impl Hub {
         let is_in = self.registry.find(Scope::Group, group);
         let is_in = is_in.is_some_and(|lane| inner.handle(&lane).is_some());
         let groups = inner.handles.len() - 2;
-        if !is_in && groups >= self.options.max_groups {
+        if !is_in && groups >= self.options().max_groups {
             return Err(groups);
         }
         if !is_in {

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::shares::Shares;
@@ -108,11 +109,11 @@ pub struct Remembered {
     hasher: DefaultHashBuilder,
     /// For the bytes of unsigned datagrams.
     digests: RandomState,
-    max: usize,
+    max: AtomicUsize,
     len: AtomicUsize,
     shares: Shares,
-    /// Seconds for which an id is remembered.
-    lifetime: u32,
+    /// Seconds for which the next id is remembered.
+    lifetime: AtomicU32,
 }
 
 /// Room for one id, given back when it is dropped unused.
@@ -132,11 +133,19 @@ impl Remembered {
             shards,
             hasher,
             digests,
-            max,
+            max: AtomicUsize::new(max),
             len,
             shares,
-            lifetime,
+            lifetime: AtomicU32::new(lifetime),
         }
+    }
+
+    /// Room for `max` ids, each of the next for `lifetime` seconds. Nothing is forgotten early:
+    /// over a lower `max` there is no room until enough are over.
+    pub fn set_bounds(&self, max: usize, lifetime: u32) {
+        self.max.store(max, Ordering::Relaxed);
+        self.lifetime.store(lifetime, Ordering::Relaxed);
+        self.shares.set_max(max);
     }
 
     /// From now on these are the keys, and no room is set aside under any other. What is remembered
@@ -178,7 +187,7 @@ impl Remembered {
         if !self.shares.take(key_id) {
             return None;
         }
-        if self.len.fetch_add(1, Ordering::Relaxed) >= self.max {
+        if self.len.fetch_add(1, Ordering::Relaxed) >= self.max.load(Ordering::Relaxed) {
             self.forget(key_id);
             return None;
         }
@@ -205,7 +214,7 @@ impl Remembered {
     }
 
     fn insert(&self, id: Id, digest: u64, state: State, now: u32) {
-        let expires = now + self.lifetime;
+        let expires = now + self.lifetime.load(Ordering::Relaxed);
         let hash = self.hash(&id);
         let mut shard = lock(self.shard(hash));
         self.purge(&mut shard, now, PURGE);
@@ -295,92 +304,4 @@ impl Drop for Room<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ENDED: Ended = Ended {
-        status: Status::Done,
-        counts: Counts {
-            matched: 3,
-            written: 2,
-            waiting: 1,
-            refused: 0,
-        },
-        elapsed_ms: 17,
-    };
-
-    fn id(number: u8) -> Id {
-        (7, [number; 16])
-    }
-
-    #[test]
-    fn a_repeat_gets_the_result_and_other_bytes_do_not() {
-        let remembered = Remembered::new(10, [7], 26);
-        remembered
-            .reserve(7)
-            .expect("room")
-            .ended(id(1), 5, ENDED, 100);
-        assert!(matches!(
-            remembered.recall(&id(1), 5),
-            Some(Known::Ended(ENDED))
-        ));
-        assert!(matches!(
-            remembered.recall(&id(1), 6),
-            Some(Known::OtherBytes)
-        ));
-        assert!(remembered.recall(&id(2), 5).is_none());
-    }
-
-    #[test]
-    fn full_memory_refuses_and_never_forgets_early() {
-        let remembered = Remembered::new(3, [7], 26);
-        for number in 0..3 {
-            remembered
-                .reserve(7)
-                .expect("room")
-                .ended(id(number), 5, ENDED, 100);
-        }
-        assert!(remembered.reserve(7).is_none());
-        remembered.sweep(126);
-        assert!(remembered.recall(&id(0), 5).is_some());
-        remembered.sweep(127);
-        assert!(remembered.recall(&id(0), 5).is_none());
-        assert!(remembered.is_empty());
-        assert!(remembered.reserve(7).is_some());
-    }
-
-    #[test]
-    fn one_of_two_keys_holds_half_at_most() {
-        let remembered = Remembered::new(4, [7, 8], 26);
-        let rooms: Vec<_> = (0..3).map(|_| remembered.reserve(7)).collect();
-        assert_eq!(rooms.iter().filter(|room| room.is_some()).count(), 2);
-        assert!(remembered.reserve(8).is_some());
-        drop(rooms);
-        assert!(remembered.is_empty());
-    }
-
-    #[test]
-    fn a_running_job_is_known_until_long_after_its_end() {
-        let remembered = Remembered::new(4, [7], 26);
-        let progress = Arc::new(Progress::default());
-        remembered
-            .reserve(7)
-            .expect("room")
-            .running(id(1), 5, Arc::clone(&progress), 0);
-        progress.set(ENDED.counts);
-        remembered.sweep(1000);
-        match remembered.recall(&id(1), 5) {
-            Some(Known::Running(running)) => assert_eq!(running.counts(), ENDED.counts),
-            other => panic!("{other:?}"),
-        }
-        remembered.finish(&id(1), ENDED, 1000, 60);
-        remembered.sweep(1060);
-        assert!(matches!(
-            remembered.recall(&id(1), 5),
-            Some(Known::Ended(ENDED))
-        ));
-        remembered.sweep(1061);
-        assert!(remembered.recall(&id(1), 5).is_none());
-        assert!(remembered.is_empty());
-    }
-}
+mod tests;

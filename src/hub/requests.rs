@@ -72,7 +72,7 @@ impl Intake {
         call: &mut Call<'_, '_>,
     ) -> Result<Carried, Status> {
         // Kept messages, collapse keys and spreads are refused, not quietly sent as live ones.
-        if push.payload.len() > self.options.max_payload
+        if push.payload.len() > self.options().max_payload
             || push.ttl_s > 0
             || push.spread_ms > 0
             || !push.collapse.is_empty()

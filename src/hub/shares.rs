@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 /// The shares of all keys in a memory of `max` ids.
 pub(super) struct Shares {
-    max: usize,
+    max: AtomicUsize,
     keys: ArcSwap<Keys>,
 }
 
@@ -16,13 +16,13 @@ pub(super) struct Shares {
 struct Keys {
     /// Ids held under each key.
     held: HashMap<u32, Arc<AtomicUsize>>,
-    /// Ids that one key may hold: half of the memory when there are two keys or more.
-    share: usize,
+    /// Whether there are two or more: then one may hold half of the memory.
+    several: bool,
 }
 
 impl Shares {
     pub(super) fn new(max: usize, key_ids: impl IntoIterator<Item = u32>) -> Self {
-        let keys = ArcSwap::default();
+        let (max, keys) = (AtomicUsize::new(max), ArcSwap::default());
         let shares = Self { max, keys };
         shares.set_keys(key_ids);
         shares
@@ -34,17 +34,18 @@ impl Shares {
         let old = self.keys.load();
         let count = |id| (id, old.held.get(&id).cloned().unwrap_or_default());
         let mut held: HashMap<_, _> = key_ids.into_iter().map(count).collect();
-        let share = if held.len() > 1 {
-            self.max / 2
-        } else {
-            self.max
-        };
+        let several = held.len() > 1;
         for (id, count) in &old.held {
             if count.load(Relaxed) > 0 {
                 held.entry(*id).or_insert_with(|| Arc::clone(count));
             }
         }
-        self.keys.store(Arc::new(Keys { held, share }));
+        self.keys.store(Arc::new(Keys { held, several }));
+    }
+
+    /// The memory has room for `max` ids from now on; what is over it is given back by and by.
+    pub(super) fn set_max(&self, max: usize) {
+        self.max.store(max, Relaxed);
     }
 
     /// Counts one more id of the key, unless its share is full.
@@ -53,7 +54,9 @@ impl Shares {
         let Some(held) = keys.held.get(&key_id) else {
             return false;
         };
-        let fits = held.fetch_add(1, Relaxed) < keys.share;
+        let max = self.max.load(Relaxed);
+        let share = if keys.several { max / 2 } else { max };
+        let fits = held.fetch_add(1, Relaxed) < share;
         if !fits {
             held.fetch_sub(1, Relaxed);
         }
@@ -99,6 +102,17 @@ mod tests {
         shares.set_keys([8]);
         shares.set_keys([7, 8]);
         assert_eq!(taken(&shares, 7), 5);
+    }
+
+    #[test]
+    fn another_size_of_the_memory_is_another_share() {
+        let shares = Shares::new(10, [7, 8]);
+        assert_eq!(taken(&shares, 7), 5);
+        shares.set_max(12);
+        assert_eq!(taken(&shares, 7), 1);
+        shares.set_max(4);
+        assert!(!shares.take(7));
+        assert_eq!(taken(&shares, 8), 2);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub enum Kind {
     Heartbeat,
     /// A CLOSE on its way to a connection that was not let in.
     Refusal,
-    /// The wait for signals.
+    /// The wait for SIGHUP, and the reloads that it and the admin door ask for.
     Signal,
     /// The sweep over the log: age, expiry, budget.
     Log,

@@ -30,6 +30,20 @@ use crate::metrics::Metrics;
 use crate::wire::frame::{self, ClientFrame, GatewayFrame, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
+/// The bounds of one client's frames. They can be replaced: each frame, and each handshake, is held
+/// to those of the moment at which it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// From accept to a whole HELLO; also for a later frame, once begun.
+    pub handshake_timeout: Duration,
+    /// Offered where the client leaves the choice to us, in seconds.
+    pub heartbeat_s: u16,
+    /// Bytes of a HELLO.
+    pub max_hello: usize,
+    /// Bytes of any other frame.
+    pub max_frame: usize,
+}
+
 /// The bounds of a client, and what its task works with.
 pub struct Clients {
     /// Who is connected.
@@ -42,14 +56,8 @@ pub struct Clients {
     pub auth: ArcSwap<Auth>,
     /// The wall clock, for the beginning and the end of tokens.
     pub clock: Clock,
-    /// From accept to a whole HELLO; also for a later frame, once begun.
-    pub handshake_timeout: Duration,
-    /// Offered where the client leaves the choice to us, in seconds.
-    pub heartbeat_s: u16,
-    /// Bytes of a HELLO.
-    pub max_hello: usize,
-    /// Bytes of any other frame.
-    pub max_frame: usize,
+    /// Bounds of the next frame and the next handshake.
+    pub limits: ArcSwap<ClientLimits>,
     /// The process leaves: nobody new is let in.
     pub draining: AtomicBool,
     /// The process ends now: who has not said HELLO yet is turned away.
@@ -67,6 +75,16 @@ impl Clients {
     pub(super) fn identify<'t>(&self, token: &'t [u8]) -> Result<Identity<'t>, TokenError> {
         let checked = self.auth.load().check(token, self.clock.now_ms());
         checked.inspect_err(|error| self.hub.metrics().token_refused(error.fault))
+    }
+
+    /// The bounds of this moment.
+    pub fn limits(&self) -> ClientLimits {
+        **self.limits.load()
+    }
+
+    /// Replaces the bounds. Who is connected stays, with the heartbeat that was agreed on.
+    pub fn set_limits(&self, limits: ClientLimits) {
+        self.limits.store(Arc::new(limits));
     }
 }
 
@@ -212,7 +230,7 @@ async fn serve(
             Ok(Event::Late) if !session.is_read_from() => {
                 // The rest may be here long since: it is the gateway that does not read.
                 if let Some(partial) = begun {
-                    partial.deadline = Instant::now() + clients.handshake_timeout;
+                    partial.deadline = Instant::now() + clients.limits().handshake_timeout;
                 }
             }
             Ok(Event::Late) => {
@@ -264,8 +282,13 @@ fn take_frames(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut B
         partial.bytes
     });
     let mut bytes = joined.as_deref().unwrap_or(new);
+    let ClientLimits {
+        max_frame,
+        handshake_timeout,
+        ..
+    } = clients.limits();
     loop {
-        match split(bytes, clients.max_frame) {
+        match split(bytes, max_frame) {
             Ok(Some((body, used))) => {
                 deadline = None;
                 bytes = &bytes[used..];
@@ -280,8 +303,7 @@ fn take_frames(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut B
             }
             Ok(None) if bytes.is_empty() => break,
             Ok(None) => {
-                let timeout = clients.handshake_timeout;
-                let deadline = deadline.unwrap_or_else(|| Instant::now() + timeout);
+                let deadline = deadline.unwrap_or_else(|| Instant::now() + handshake_timeout);
                 *begun = Some(Box::new(Partial {
                     bytes: bytes.to_vec(),
                     deadline,

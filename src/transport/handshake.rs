@@ -112,7 +112,7 @@ async fn enter(
     let mut bytes = Vec::new();
     // In a storm HELLO is there before its connection is accepted, and neither a timer nor a seat
     // is needed.
-    let read = match try_read_hello(&stream, clients.max_hello, &mut bytes) {
+    let read = match try_read_hello(&stream, clients.limits().max_hello, &mut bytes) {
         Ok(None) => {
             let waited = stranger.wait(wait_for_hello(&stream, clients, &mut bytes));
             waited.await.unwrap_or_else(|cut| Err(cut.into()))
@@ -144,18 +144,19 @@ async fn wait_for_hello(
     clients: &Clients,
     bytes: &mut Vec<u8>,
 ) -> Result<usize, Turned> {
+    let limits = clients.limits();
     let read = async {
         loop {
             let readable = stream.readable().await;
             readable.map_err(|error| Turned::Gone(end_of(&error)))?;
-            if let Some(used) = try_read_hello(stream, clients.max_hello, bytes)? {
+            if let Some(used) = try_read_hello(stream, limits.max_hello, bytes)? {
                 return Ok(used);
             }
         }
     };
     let away = |code, why| Err(Turned::away(&clients.hub, code, why));
     tokio::select! {
-        read = timeout(clients.handshake_timeout, read) => read.unwrap_or_else(|_| {
+        read = timeout(limits.handshake_timeout, read) => read.unwrap_or_else(|_| {
             away(CloseCode::HandshakeTimeout, "no whole HELLO in time")
         }),
         () = clients.leaving.cancelled() => away(CloseCode::Draining, "draining"),
@@ -237,7 +238,7 @@ fn attach(
         refused.push(refusal(frame::HELLO, code, group));
     }
     let heartbeat_s = match hello.heartbeat_s {
-        0 => clients.heartbeat_s,
+        0 => clients.limits().heartbeat_s,
         asked => asked.clamp(*HEARTBEAT_S.start(), *HEARTBEAT_S.end()),
     };
     let device = hello.device;

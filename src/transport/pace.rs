@@ -40,8 +40,11 @@ impl Pace {
         let interval = 1_000_000_000_u64.checked_div(u64::from(rate));
         self.interval
             .store(interval.unwrap_or(0), Ordering::Relaxed);
-        self.burst
-            .store(u64::from(rate / 10).max(1), Ordering::Relaxed);
+        let burst = u64::from(rate / 10).max(1);
+        self.burst.store(burst, Ordering::Relaxed);
+        // What was due at a slower rate must not hold a faster one up.
+        let latest = self.now() + interval.unwrap_or(0) * burst;
+        self.full_at.fetch_min(latest, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -120,6 +123,19 @@ mod tests {
         let (start, pace) = (Instant::now(), Pace::new(1000));
         tokio::join!(accept(&pace, 550), accept(&pace, 550));
         assert_took(start, 980);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_rate_holds_from_then_on() {
+        let pace = Pace::new(1);
+        pace.note();
+        assert!(!pace.may_accept());
+        pace.set(1000);
+        let start = Instant::now();
+        accept(&pace, 1100).await;
+        assert_took(start, 980);
+        pace.set(0);
+        assert!(pace.may_accept());
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,8 +39,8 @@ pub struct UdpDoor {
     intake: Arc<Intake>,
     ledger: Ledger,
     clock: Clock,
-    /// How long a handler waits for its job.
-    deadline: Duration,
+    /// How long a handler waits for its job, in nanoseconds.
+    deadline_ns: AtomicU64,
     beat: Beat,
     unsent: Throttle,
 }
@@ -68,7 +68,7 @@ impl UdpDoor {
             intake,
             ledger,
             clock,
-            deadline,
+            deadline_ns: AtomicU64::new(nanos(deadline)),
             beat: Beat::default(),
             unsent,
         })
@@ -77,6 +77,11 @@ impl UdpDoor {
     /// The socket, for what the kernel counts about it.
     pub const fn socket(&self) -> &UdpSocket {
         &self.socket
+    }
+
+    /// How long a handler waits for its job, from the next one on.
+    pub fn set_deadline(&self, deadline: Duration) {
+        self.deadline_ns.store(nanos(deadline), Ordering::Relaxed);
     }
 
     /// How long ago the loop was last seen to turn.
@@ -210,8 +215,9 @@ impl UdpDoor {
         progress: Arc<Progress>,
     ) -> impl Future<Output = ()> {
         let started = Instant::now();
+        let deadline = Duration::from_nanos(self.deadline_ns.load(Ordering::Relaxed));
         async move {
-            let ended = match timeout(self.deadline, reported).await {
+            let ended = match timeout(deadline, reported).await {
                 Ok(Ok(ended)) => ended,
                 // The deadline, or a job that died: what became of it is not known here.
                 Err(_) | Ok(Err(_)) => {
@@ -256,4 +262,9 @@ impl UdpDoor {
             }
         }
     }
+}
+
+/// 584 years fit: longer than any setting.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

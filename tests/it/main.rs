@@ -28,9 +28,12 @@ mod slow;
 mod storm;
 mod strangers;
 
+mod admin;
 mod drain;
 mod measurements;
 mod metrics;
+mod privileges;
+mod reload;
 
 mod readme;
 mod seeds;

@@ -40,18 +40,25 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Problems {
+    /// One text for each problem: `file:line:column: key: what; way out`.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        let path = self.path.display();
+        self.list.iter().map(move |problem| match problem.line {
+            0 => format!("{path}: {problem}"),
+            line => format!("{path}:{line}:{}: {problem}", problem.column),
+        })
+    }
+}
+
 impl fmt::Display for Problems {
-    /// One line for each problem: `file:line:column: key: what; way out`.
+    /// One line for each problem.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.list.iter().enumerate() {
+        for (index, text) in self.texts().enumerate() {
             if 0 < index {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:", self.path.display())?;
-            if 0 < problem.line {
-                write!(f, "{}:{}:", problem.line, problem.column)?;
-            }
-            write!(f, " {problem}")?;
+            f.write_str(&text)?;
         }
         Ok(())
     }

@@ -88,13 +88,21 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Unread> {
     if metadata.is_file() && mode & OTHERS & !allowed != 0 {
         return Err(Unread::Open(mode));
     }
-    // All of the room at once: what a growing text leaves behind is not wiped.
+    Ok(read_short(file, FILE_BYTES_MAX)?)
+}
+
+/// The text of a configuration file of at most `max` bytes, in which a secret may stand.
+pub(super) fn read_config(path: &Path, max: u64) -> std::io::Result<Zeroizing<String>> {
+    read_short(File::open(path)?, max)
+}
+
+fn read_short(file: File, max: u64) -> std::io::Result<Zeroizing<String>> {
+    // Most files fit at once: what a growing text leaves behind is not wiped.
     let room = usize::try_from(FILE_BYTES_MAX + 1).unwrap_or(usize::MAX);
     let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if FILE_BYTES_MAX < text.len() as u64 {
-        let what = format!("more than {FILE_BYTES_MAX} bytes");
-        return Err(Unread::Io(Error::other(what)));
+    file.take(max + 1).read_to_string(&mut text)?;
+    if max < text.len() as u64 {
+        return Err(Error::other(format!("more than {max} bytes")));
     }
     Ok(text)
 }

@@ -1,5 +1,7 @@
-//! Who may ask: by the Host header, so that a web page cannot have its visitor's browser ask a
-//! loopback address under a name of its own; by the bearer token where one is set; by method.
+//! Who may ask, and how. By the Host header, so that a web page cannot have its visitor's browser
+//! ask a loopback address under a name of its own; by the Origin header, so that it cannot under
+//! the right one either; by the bearer token where one is set; by the method and the parameters
+//! that the page knows.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -43,6 +45,28 @@ fn key(text: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes())
 }
 
+/// Whom the door lets in.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    /// Asked of everybody where it is set.
+    pub token: Option<Token>,
+    /// Host names taken besides loopback names and the address, lower case, without a port.
+    pub hosts: Box<[String]>,
+}
+
+/// Every page: its path, the one method that it takes, and the parameters that it knows.
+pub(super) const PAGES: [(&str, Method, &[&str]); 9] = [
+    ("/", Method::GET, &[]),
+    ("/metrics", Method::GET, &[]),
+    ("/healthz", Method::GET, &[]),
+    ("/readyz", Method::GET, &[]),
+    ("/debug/pprof/", Method::GET, &[]),
+    ("/debug/pprof/profile", Method::GET, &["seconds"]),
+    ("/debug/pprof/flamegraph", Method::GET, &["seconds"]),
+    ("/debug/pprof/tasks", Method::GET, &["debug"]),
+    ("/v1/reload", Method::POST, &[]),
+];
+
 /// Answers who may not ask; passes the others on.
 pub(super) async fn guard(
     State(state): State<AdminState>,
@@ -64,11 +88,17 @@ pub(super) async fn guard(
 }
 
 fn refusal(state: &AdminState, request: &Request) -> Option<Response> {
-    if !host(request).is_some_and(|host| host_is_taken(host, &state.hosts, state.address)) {
+    let gate = state.gate.load();
+    let host = host(request).filter(|host| host_is_taken(host, &gate.hosts, state.address));
+    let Some(host) = host else {
         let text = "the Host header is not one of this gateway's; admin.hosts names more\n";
         return Some(plain(StatusCode::FORBIDDEN, text));
+    };
+    if !is_of_this_site(request.headers(), host) {
+        let text = "the Origin header names another site\n";
+        return Some(plain(StatusCode::FORBIDDEN, text));
     }
-    if let Some(token) = &state.token
+    if let Some(token) = &gate.token
         && !bearer(request.headers()).is_some_and(|text| token.is(text))
     {
         let mut response = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
@@ -78,14 +108,50 @@ fn refusal(state: &AdminState, request: &Request) -> Option<Response> {
             .insert(header::WWW_AUTHENTICATE, scheme);
         return Some(response);
     }
-    if request.method() != Method::GET {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
-        response
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("GET"));
+    let page = PAGES
+        .iter()
+        .find(|(path, ..)| *path == request.uri().path());
+    let Some((_, method, parameters)) = page else {
+        return Some(plain(StatusCode::NOT_FOUND, "no such page; / lists them\n"));
+    };
+    if request.method() != method {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, format!("{method} only\n"));
+        if let Ok(method) = HeaderValue::from_str(method.as_str()) {
+            response.headers_mut().insert(header::ALLOW, method);
+        }
         return Some(response);
     }
-    None
+    let query = request.uri().query().unwrap_or_default();
+    let unknown = query
+        .split('&')
+        .map(|pair| pair.split('=').next().unwrap_or_default())
+        .find(|name| !name.is_empty() && !parameters.contains(name));
+    // One that is misspelt would be ignored, and something else done than was meant.
+    unknown.map(|_| {
+        let known = match parameters {
+            [] => "none".to_owned(),
+            known => known.join(", "),
+        };
+        let text = format!("unknown parameter; known here: {known}\n");
+        plain(StatusCode::BAD_REQUEST, text)
+    })
+}
+
+/// Whether the request comes from no page, or from one of this very site. Browsers say it with
+/// every POST, and with every request of a script to another site.
+fn is_of_this_site(headers: &HeaderMap, host: &str) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else {
+        return true;
+    };
+    let authority = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"));
+    origins.next().is_none()
+        && authority.is_some_and(|(scheme, authority)| {
+            matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(host)
+        })
 }
 
 /// The one Host header, or the authority of an absolute request target, which takes its place

@@ -1,4 +1,4 @@
-//! The admin door, HTTP/1.1, GET only:
+//! The admin door, HTTP/1.1. Pages are read with GET; one thing is done with POST:
 //!
 //! | path | answer |
 //! |---|---|
@@ -10,11 +10,13 @@
 //! | `/debug/pprof/profile?seconds=30` | where CPU time goes, gzipped protobuf |
 //! | `/debug/pprof/flamegraph?seconds=30` | the same as SVG |
 //! | `/debug/pprof/tasks` | live tasks by kind and site, gzipped protobuf; text with `?debug=1` |
+//! | `POST /v1/reload` | reads the configuration again and says what came of it, as JSON |
 //!
-//! Who may ask is decided before the path is looked at ([`access`]). The hub is not known here:
-//! what this door shows of it comes through the handles of [`AdminState`].
+//! Who may ask, and how, is decided before a page is called ([`access`]). The hub is not known
+//! here: what this door shows of it comes through the handles of [`AdminState`].
 
 pub mod access;
+pub mod reload;
 mod serve;
 
 mod health;
@@ -29,18 +31,20 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub use serve::serve;
 
 use super::phase::PhaseCell;
 use crate::ledger::Ledger;
 use crate::metrics::{Live, Metrics};
-use access::Token;
+use access::Gate;
+use reload::Reloads;
 
 /// What the admin door shows, and whom it lets in.
 #[derive(Clone)]
@@ -55,10 +59,10 @@ pub struct AdminState {
     pub phase: PhaseCell,
     /// Decides `/healthz`; the error says what does not work. Must not wait.
     pub health: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// Asked of everybody where it is set.
-    pub token: Option<Token>,
-    /// Host names taken besides loopback names and the address, lower case, without a port.
-    pub hosts: Arc<[String]>,
+    /// Who is let in, from the next request on.
+    pub gate: Arc<ArcSwap<Gate>>,
+    /// Where a reload is asked for.
+    pub reloads: Reloads,
     /// The address of the door as bound.
     pub address: SocketAddr,
 }
@@ -82,7 +86,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/debug/pprof/profile", get(profile::profile))
         .route("/debug/pprof/flamegraph", get(profile::flamegraph))
         .route("/debug/pprof/tasks", get(tasks::tasks))
-        .fallback(|| async { plain(StatusCode::NOT_FOUND, "no such page; / lists them\n") })
+        .route("/v1/reload", post(reload::reload))
         .layer(from_fn_with_state(state.clone(), access::guard))
         .with_state(state)
 }

@@ -1,4 +1,5 @@
 mod exhausted;
+mod slow;
 
 use std::io::Read;
 use std::time::Duration;
@@ -52,8 +53,8 @@ impl Door {
             }),
             phase: PhaseCell::starting(),
             health: Arc::new(|| Ok(())),
-            token: None,
-            hosts: Arc::new([]),
+            gate: Arc::default(),
+            reloads: Reloads::channel().0,
             address: listener.local_addr().unwrap(),
         };
         change(&mut state);
@@ -173,7 +174,9 @@ async fn healthy_as_long_as_nothing_says_otherwise() {
 
 #[tokio::test]
 async fn a_host_that_is_not_ours_is_refused() {
-    let door = Door::open_with(|state| state.hosts = Arc::new(["push.example".to_owned()])).await;
+    let hosts = ["push.example".to_owned()].into();
+    let gate = Gate { hosts, token: None };
+    let door = Door::open_with(|state| state.gate = Arc::new(ArcSwap::from_pointee(gate))).await;
     let bound = format!("Host: {}\r\n", door.state.address);
     for (host, status) in [
         ("Host: evil.example\r\n", 403),
@@ -191,7 +194,12 @@ async fn a_host_that_is_not_ours_is_refused() {
 
 #[tokio::test]
 async fn where_a_token_is_set_everybody_needs_it() {
-    let door = Door::open_with(|state| state.token = Some(Token::new(TOKEN))).await;
+    let door = Door::open().await;
+    let token = Some(access::Token::new(TOKEN));
+    door.state.gate.store(Arc::new(Gate {
+        token,
+        ..Gate::default()
+    }));
     let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n";
     let refused = door.ask(head).await;
     assert_eq!(refused.status, 401);

@@ -1,6 +1,7 @@
 //! The real program on free ports, ended with the test.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,7 +34,8 @@ format = "json"
 /// A gateway in a process of its own. It is killed, by its id, when it is dropped.
 pub(crate) struct Gateway {
     process: Process,
-    _directory: TempDir,
+    /// Where its configuration is, `pushgate.toml`.
+    pub(crate) directory: TempDir,
     /// For clients.
     pub(crate) native: SocketAddr,
     /// For senders.
@@ -47,10 +49,18 @@ impl Gateway {
     /// `ready`.
     #[track_caller]
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, Command::new(env!("CARGO_BIN_EXE_pushgate")))
+    }
+
+    /// The same, of a program that somebody has prepared.
+    #[track_caller]
+    pub(crate) fn start_with(config: &str, mut command: Command) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        // A program of another user reads it, too.
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), everybody).expect("the directory is ours");
         let path = directory.path().join("pushgate.toml");
         std::fs::write(&path, complete(config)).expect("the configuration is written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pushgate"));
         command.args(["serve", "--config"]).arg(&path);
         // The level is the configuration's.
         command.env_remove("RUST_LOG");
@@ -58,11 +68,35 @@ impl Gateway {
         let [native, udp, admin] = await_line(&process.stderr, ready);
         Self {
             process,
-            _directory: directory,
+            directory,
             native,
             udp,
             admin,
         }
+    }
+
+    /// Puts another configuration, completed likewise, in the place of its file.
+    pub(crate) fn rewrite(&self, config: &str) {
+        self.rewrite_as_it_is(&complete(config));
+    }
+
+    /// The same with a text that need not be a configuration. In one step, as editors do it.
+    pub(crate) fn rewrite_as_it_is(&self, text: &str) {
+        let path = self.directory.path().join("pushgate.toml");
+        let new = self.directory.path().join("pushgate.toml.new");
+        std::fs::write(&new, text).expect("the configuration is written");
+        std::fs::rename(new, path).expect("the configuration is replaced");
+    }
+
+    /// The fields of the next line of its log that has this message.
+    #[track_caller]
+    pub(crate) fn await_log(&self, message: &str) -> serde_json::Value {
+        await_line(&self.process.stderr, |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let fields = line.get("fields")?;
+            let is_it = fields.get("message")?.as_str()? == message;
+            is_it.then(|| fields.clone())
+        })
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -90,23 +124,39 @@ impl Gateway {
 
     /// The same with another line in the request's head.
     pub(crate) async fn get_with(&self, path: &str, header: &str) -> (u16, String) {
-        let response = within(format!("GET {path}"), self.request(path, header)).await;
-        let response = response.unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        let headers = format!("Host: {}\r\n{header}\r\n", self.admin);
+        self.ask(&format!("GET {path}"), &headers, "").await
+    }
+
+    /// Status and answer of a reload that somebody asks the admin door for.
+    pub(crate) async fn reload(&self) -> (u16, serde_json::Value) {
+        let host = format!("Host: {}\r\n", self.admin);
+        let (status, body) = self.ask("POST /v1/reload", &host, "").await;
+        let body = serde_json::from_str(&body);
+        (status, body.expect("the answer is JSON"))
+    }
+
+    /// Status and body of what the admin door answers to a request with these headers.
+    pub(crate) async fn ask(&self, line: &str, headers: &str, body: &str) -> (u16, String) {
+        let response = within(line, self.request(line, headers, body)).await;
+        let response = response.unwrap_or_else(|error| panic!("{line}: {error}"));
         let response = String::from_utf8_lossy(&response);
         let (head, body) = response.split_once("\r\n\r\n").expect("a head ends");
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         (status.expect("a status"), body.to_owned())
     }
 
-    async fn request(&self, path: &str, header: &str) -> std::io::Result<Vec<u8>> {
+    async fn request(&self, line: &str, headers: &str, body: &str) -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(self.admin).await?;
         // HTTP/1.0, so that the body comes as it is and ends with the connection.
-        let host = self.admin;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{header}\r\n\r\n");
+        let request = format!("{line} HTTP/1.0\r\n{headers}\r\n{body}");
         stream.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();
-        stream.read_to_end(&mut response).await?;
-        Ok(response)
+        match stream.read_to_end(&mut response).await {
+            // It answered before it had read everything.
+            Err(_) if !response.is_empty() => Ok(response),
+            read => read.map(|_| response),
+        }
     }
 
     /// All metrics now.
