@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -26,9 +27,11 @@ use crate::hub::remembered::Remembered;
 use crate::hub::{Hub, Options, Sweep};
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::{Live, Metrics};
+use crate::throttle::Throttle;
 use crate::transport::admin::access::Token;
 use crate::transport::admin::{self, AdminState};
 use crate::transport::connection::Clients;
+use crate::transport::door::Door;
 use crate::transport::listener::{Doors, max_connections};
 use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::socket::{self, KernelDrops};
@@ -39,6 +42,8 @@ use settings::{Settings, Unsigned};
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// What the largest frame to a client has besides its payload, as WELCOME tells it.
 const PUSH_OVERHEAD_MAX: u32 = 512;
+/// One log line on connections without a PROXY header in this time.
+const PROXY_LOG_PERIOD: Duration = Duration::from_secs(10);
 /// Sessions that the sweep looks at before it yields.
 const SWEEP_STEP: usize = 512;
 
@@ -50,7 +55,7 @@ pub struct Gateway {
     clock: Clock,
     phase: PhaseCell,
     parts: Parts,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Arc<Door>)>,
     udp: Arc<UdpDoor>,
     admin: TcpListener,
     /// Unix milliseconds from which on requests are not stale.
@@ -101,11 +106,10 @@ impl Gateway {
         let mut listeners = Vec::new();
         for (number, listener) in settings.listeners.iter().enumerate() {
             let key = format!("listeners[{number}].address");
-            listeners.push(bound(
-                socket::listen(listener.address),
-                listener.address,
-                &key,
-            )?);
+            let socket = bound(socket::listen(listener.address), listener.address, &key)?;
+            let tls = listener.tls.as_ref().map(settings::Tls::config);
+            let door = Door::new(&*listener.name, tls, listener.trusted.clone());
+            listeners.push((socket, Arc::new(door)));
         }
         let udp = &settings.udp;
         let udp_socket = socket::bind_udp(udp.listen, udp.receive_buffer);
@@ -116,6 +120,7 @@ impl Gateway {
             native: listeners
                 .first()
                 .context("no listener is configured")?
+                .0
                 .local_addr()?,
             udp: udp_socket.local_addr()?,
             admin: admin.local_addr()?,
@@ -156,6 +161,12 @@ impl Gateway {
         &self.ledger
     }
 
+    /// Where clients connect, in the order of the configuration: what of them can be replaced while
+    /// they are served, TLS and the networks of load balancers.
+    pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
+        self.listeners.iter().map(|(_, door)| door)
+    }
+
     /// Who is connected.
     pub const fn hub(&self) -> &Arc<Hub> {
         &self.parts.hub
@@ -169,8 +180,8 @@ impl Gateway {
         let drops = KernelDrops::of(self.udp.socket()).context("the datagram socket")?;
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
-        for listener in self.listeners {
-            let serve = Arc::clone(&self.parts.doors).serve(listener, stop.clone());
+        for (listener, door) in self.listeners {
+            let serve = Arc::clone(&self.parts.doors).serve(listener, door, stop.clone());
             ledger.spawn(Kind::Listener, report(serve, "accept loop"));
         }
         ledger.spawn(Kind::Udp, Arc::clone(&self.udp).serve(stop.clone()));
@@ -269,6 +280,8 @@ impl Parts {
             heartbeat_s: u16::try_from(clients.heartbeat.as_secs()).unwrap_or(u16::MAX),
             max_hello: clients.max_hello,
             max_frame: clients.max_frame,
+            proxy_log: Throttle::new(PROXY_LOG_PERIOD, hub.metrics()),
+            turns: Semaphore::new((workers / 2).max(1)),
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
         });

@@ -23,6 +23,9 @@ mod descriptors;
 mod flood;
 mod slow;
 
+mod proxy;
+mod tls;
+
 mod drain;
 mod metrics;
 

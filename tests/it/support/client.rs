@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,8 +11,12 @@ use pushgate::wire::frame::{
     ClientFrame, GatewayFrame, HelloFields, LENGTH_BYTES, Scope, Welcome, encode_hello, split,
 };
 use pushgate::wire::reason::CloseCode;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 use super::within;
 
@@ -92,7 +97,17 @@ impl Login {
 
     /// The same for one who may be turned away.
     pub(crate) async fn try_enter(&self, gateway: SocketAddr) -> Result<Client, Closed> {
-        let mut client = Client::connect(gateway).await;
+        self.try_enter_over(Client::connect(gateway).await).await
+    }
+
+    /// Waits for all that follows a HELLO on a connection that stands.
+    pub(crate) async fn enter_over(&self, client: Client) -> Client {
+        self.try_enter_over(client).await.unwrap_or_else(|closed| {
+            panic!("{self:?} was not let in: {closed:?}");
+        })
+    }
+
+    async fn try_enter_over(&self, mut client: Client) -> Result<Client, Closed> {
         client.send_bytes(&self.encode()).await;
         match client.greeted().await {
             Ok(_) => Ok(client),
@@ -101,9 +116,15 @@ impl Login {
     }
 }
 
+/// Plain, or under TLS.
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// A connection to the gateway, and what of its frames has come.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     arrived: BytesMut,
     body: Bytes,
     /// From the WELCOME; 0 before.
@@ -139,12 +160,45 @@ impl Client {
         let socket = socket.expect("a socket");
         prepare(&socket).expect("the socket's options");
         let connected = within("a connection", socket.connect(gateway)).await;
+        Self::over(Stream::Tcp(
+            connected.expect("the gateway takes connections"),
+        ))
+    }
+
+    fn over(stream: Stream) -> Self {
         Self {
-            stream: connected.expect("the gateway takes connections"),
+            stream,
             arrived: BytesMut::new(),
             body: Bytes::new(),
             session: 0,
             broken: None,
+        }
+    }
+
+    /// Goes on under TLS, or says why it cannot. It takes any name that the certificate has to be
+    /// for: it is the gateway's, by the authority in `config`.
+    pub(crate) async fn secured(self, config: &Arc<ClientConfig>) -> Result<Self, std::io::Error> {
+        let Stream::Tcp(stream) = self.stream else {
+            panic!("it is under TLS already");
+        };
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connector = TlsConnector::from(Arc::clone(config));
+        let secured = within("a handshake", connector.connect(name, stream)).await?;
+        Ok(Self::over(Stream::Tls(Box::new(secured))))
+    }
+
+    /// What TLS has found out about the gateway.
+    pub(crate) fn tls(&self) -> &ClientConnection {
+        match &self.stream {
+            Stream::Tls(stream) => stream.get_ref().1,
+            Stream::Tcp(_) => panic!("it is not under TLS"),
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Tcp(stream) => stream,
         }
     }
 
@@ -184,7 +238,16 @@ impl Client {
 
     /// Sends bytes as they are. That the gateway has closed is no error: what it said is read.
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
-        match within("a write", self.stream.write_all(bytes)).await {
+        let written = async {
+            match &mut self.stream {
+                Stream::Tcp(stream) => stream.write_all(bytes).await,
+                Stream::Tls(stream) => {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                }
+            }
+        };
+        match within("a write", written).await {
             Ok(()) => {}
             Err(error) => self.broken = Some(error.kind()),
         }
@@ -218,10 +281,14 @@ impl Client {
     }
 
     async fn read(&mut self) -> std::io::Result<usize> {
+        let stream = match &mut self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => return stream.read_buf(&mut self.arrived).await,
+        };
         loop {
-            self.stream.readable().await?;
+            stream.readable().await?;
             let read: std::io::Result<usize> = SCRATCH.with_borrow_mut(|scratch| {
-                let count = self.stream.try_read(scratch)?;
+                let count = stream.try_read(scratch)?;
                 self.arrived.extend_from_slice(&scratch[..count]);
                 Ok(count)
             });
@@ -235,7 +302,7 @@ impl Client {
     /// Waits until something is there to be read.
     pub(crate) async fn arrival(&self) {
         // Peeking, since what is called readable may have been read already.
-        let peeked = self.stream.peek(&mut [0]).await;
+        let peeked = self.socket().peek(&mut [0]).await;
         peeked.expect("the gateway says why before it closes");
     }
 
@@ -334,12 +401,16 @@ impl Client {
 
     /// Ends this side in order; the other one may still send.
     pub(crate) async fn shut_down(&mut self) {
-        self.stream.shutdown().await.expect("a FIN can be sent");
+        let shut_down = match &mut self.stream {
+            Stream::Tcp(stream) => stream.shutdown().await,
+            Stream::Tls(stream) => stream.shutdown().await,
+        };
+        shut_down.expect("a FIN can be sent");
     }
 
     /// Cuts the connection with a reset.
     pub(crate) fn reset(self) {
-        let socket = socket2::SockRef::from(&self.stream);
+        let socket = socket2::SockRef::from(self.socket());
         socket
             .set_linger(Some(Duration::ZERO))
             .expect("a socket may linger");

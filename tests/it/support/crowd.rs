@@ -37,6 +37,17 @@ impl Crowd {
         gateway: SocketAddr,
         logins: impl IntoIterator<Item = Login>,
     ) -> Self {
+        Self::enter_through(logins, move || Client::connect(gateway)).await
+    }
+
+    /// The same over connections that `connect` makes.
+    pub(crate) async fn enter_through<F>(
+        logins: impl IntoIterator<Item = Login>,
+        connect: impl Fn() -> F,
+    ) -> Self
+    where
+        F: Future<Output = Client> + Send + 'static,
+    {
         let entering = Arc::new(Semaphore::new(ENTERING));
         let (is_in, mut entered) = unbounded_channel();
         let (mut seen, mut tasks) = (Vec::new(), JoinSet::new());
@@ -44,9 +55,10 @@ impl Crowd {
             let cell = Arc::new(Mutex::new(Seen::default()));
             seen.push(Arc::clone(&cell));
             let (entering, is_in) = (Arc::clone(&entering), is_in.clone());
+            let connecting = connect();
             tasks.spawn(async move {
                 let turn = entering.acquire_owned().await;
-                let client = login.enter(gateway).await;
+                let client = login.enter_over(connecting.await).await;
                 drop(turn);
                 // Whoever lets them in may have given up.
                 let _ = is_in.send(());
