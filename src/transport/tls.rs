@@ -60,6 +60,8 @@ thread_local! {
     }));
 }
 
+type Writable<'a> = WriteTraffic<'a, ServerConnectionData>;
+
 /// One client's TLS stream, the server's side.
 pub(super) struct Tls {
     stream: TcpStream,
@@ -282,7 +284,7 @@ impl State {
     fn writing(
         &mut self,
         sealed: &mut [u8],
-        write: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut [u8]) -> io::Result<usize>,
+        write: impl FnOnce(&mut Writable<'_>, &mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut incoming = std::mem::take(&mut self.incoming);
         let mut used = 0;

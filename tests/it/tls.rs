@@ -1,7 +1,8 @@
 //! TLS: a client sees over it what it sees over TCP, and what goes wrong with it ends in order.
 
+mod programs;
+
 use std::io::ErrorKind;
-use std::process::Command;
 use std::sync::Arc;
 
 use pushgate::daemon::settings::Settings;
@@ -17,7 +18,6 @@ use crate::support::certificates::Authority;
 use crate::support::client::{Client, Login};
 use crate::support::crowd::Crowd;
 use crate::support::gateway::Gateway;
-use crate::support::process::{Process, await_line};
 use crate::support::sender::Sender;
 use crate::support::{eventually, within};
 
@@ -309,62 +309,4 @@ async fn a_new_certificate_is_shown_to_new_clients_and_drops_nobody() {
         .await
         .expect("no panic")
         .expect("an end");
-}
-
-const PYTHON: &str = r#"
-import socket, ssl, struct, sys
-host, port, ca, version = sys.argv[1:]
-context = ssl.create_default_context(cafile=ca)
-context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
-stream = context.wrap_socket(socket.create_connection((host, int(port))), server_hostname="localhost")
-print(stream.version(), flush=True)
-hello = struct.pack(">BBHQQB", 1, 0, 0, 0, 0, 0) + b"\0" + struct.pack(">H", 3) + b"ada"
-stream.sendall(struct.pack(">IB", 1 + len(hello), 1) + hello)
-file = stream.makefile("rb")
-while True:
-    length = file.read(4)
-    if not length:
-        break
-    body = file.read(struct.unpack(">I", length)[0])
-    if body[0] == 135:
-        print("current", flush=True)
-    if body[0] == 130:
-        print(body[11:].decode(), flush=True)
-        stream.sendall(struct.pack(">IB", 1, 7))
-print("end", flush=True)
-"#;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_of_other_people_gets_what_is_pushed() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "python3 is not installed");
-        return;
-    }
-    let authority = Authority::new();
-    let gateway = Gateway::start(&authority.listener("gate", ""));
-    let baseline = Baseline::of(&gateway).await;
-    let sender = Sender::unsigned(gateway.udp).await;
-    for (version, name) in [("TLSv1_2", "TLSv1.2"), ("TLSv1_3", "TLSv1.3")] {
-        let mut command = Command::new("python3");
-        command.args([
-            "-c",
-            PYTHON,
-            "127.0.0.1",
-            &gateway.native.port().to_string(),
-        ]);
-        command.arg(authority.path("ca.pem")).arg(version);
-        let client = Process::start(&mut command);
-        await_line(&client.stdout, |line| (line == name).then_some(()));
-        await_line(&client.stdout, |line| (line == "current").then_some(()));
-        let answer = sender.push(&[Target::User("ada")], b"to ada").await;
-        assert_eq!(answer.counts.written, 1);
-        let finished = tokio::task::spawn_blocking(|| client.finish());
-        let (code, said, errors) = finished.await.expect("waiting does not panic");
-        assert_eq!(
-            (code, said),
-            (Some(0), vec!["to ada".into(), "end".into()]),
-            "{errors:?}"
-        );
-    }
-    baseline.assert_back_at(&gateway).await;
 }

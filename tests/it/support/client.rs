@@ -1,6 +1,5 @@
 //! A client as bare as the protocol allows, cheap enough for thousands in one process.
 
-use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,22 +10,16 @@ use pushgate::wire::frame::{
     ClientFrame, GatewayFrame, HelloFields, LENGTH_BYTES, Scope, Welcome, encode_hello, split,
 };
 use pushgate::wire::reason::CloseCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
+use super::stream::Stream;
 use super::within;
 
 /// No frame of the gateway is longer, in any configuration.
 const FRAME_MAX: usize = 70_000;
-
-thread_local! {
-    /// What a thread reads into: thousands of clients wait most of the time, without a buffer each.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into());
-}
 
 /// What a CLOSE said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,12 +109,6 @@ impl Login {
     }
 }
 
-/// Plain, or under TLS.
-enum Stream {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 /// A connection to the gateway, and what of its frames has come.
 pub(crate) struct Client {
     stream: Stream,
@@ -195,13 +182,6 @@ impl Client {
         }
     }
 
-    fn socket(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Tls(stream) => stream.get_ref().0,
-            Stream::Tcp(stream) => stream,
-        }
-    }
-
     /// Reads all that follows a HELLO, up to CURRENT.
     pub(crate) async fn greeted(&mut self) -> Result<Welcome, Closed> {
         let mut welcome = None;
@@ -238,16 +218,7 @@ impl Client {
 
     /// Sends bytes as they are. That the gateway has closed is no error: what it said is read.
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
-        let written = async {
-            match &mut self.stream {
-                Stream::Tcp(stream) => stream.write_all(bytes).await,
-                Stream::Tls(stream) => {
-                    stream.write_all(bytes).await?;
-                    stream.flush().await
-                }
-            }
-        };
-        match within("a write", written).await {
+        match within("a write", self.stream.write_all(bytes)).await {
             Ok(()) => {}
             Err(error) => self.broken = Some(error.kind()),
         }
@@ -268,7 +239,7 @@ impl Client {
                 let frame = GatewayFrame::decode(&self.body);
                 return Some(frame.expect("the gateway keeps to the protocol"));
             }
-            match self.read().await {
+            match self.stream.read(&mut self.arrived).await {
                 Ok(0) if self.arrived.is_empty() => return None,
                 Ok(0) => panic!("the stream ends within a frame: {:?}", self.arrived),
                 Ok(_) => {}
@@ -280,29 +251,10 @@ impl Client {
         }
     }
 
-    async fn read(&mut self) -> std::io::Result<usize> {
-        let stream = match &mut self.stream {
-            Stream::Tcp(stream) => stream,
-            Stream::Tls(stream) => return stream.read_buf(&mut self.arrived).await,
-        };
-        loop {
-            stream.readable().await?;
-            let read: std::io::Result<usize> = SCRATCH.with_borrow_mut(|scratch| {
-                let count = stream.try_read(scratch)?;
-                self.arrived.extend_from_slice(&scratch[..count]);
-                Ok(count)
-            });
-            match read {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-        }
-    }
-
     /// Waits until something is there to be read.
     pub(crate) async fn arrival(&self) {
         // Peeking, since what is called readable may have been read already.
-        let peeked = self.socket().peek(&mut [0]).await;
+        let peeked = self.stream.socket().peek(&mut [0]).await;
         peeked.expect("the gateway says why before it closes");
     }
 
@@ -401,16 +353,13 @@ impl Client {
 
     /// Ends this side in order; the other one may still send.
     pub(crate) async fn shut_down(&mut self) {
-        let shut_down = match &mut self.stream {
-            Stream::Tcp(stream) => stream.shutdown().await,
-            Stream::Tls(stream) => stream.shutdown().await,
-        };
+        let shut_down = self.stream.shut_down().await;
         shut_down.expect("a FIN can be sent");
     }
 
     /// Cuts the connection with a reset.
     pub(crate) fn reset(self) {
-        let socket = socket2::SockRef::from(self.socket());
+        let socket = socket2::SockRef::from(self.stream.socket());
         socket
             .set_linger(Some(Duration::ZERO))
             .expect("a socket may linger");

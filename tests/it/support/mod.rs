@@ -17,6 +17,7 @@ pub(crate) mod gateway;
 pub(crate) mod process;
 pub(crate) mod scrape;
 pub(crate) mod sender;
+mod stream;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

@@ -113,7 +113,7 @@ fn a_header_is_taken_from_somebody_and_only_where_there_is_one() {
     let no_list = "[[listeners]]\nproxy_protocol = true\ntrusted = \"10.0.0.0/8\"";
     check(no_list, "3:11", &["a list of strings"]);
     let no_network = "[[listeners]]\nproxy_protocol = true\ntrusted = [\"10.0.0.0/33\"]";
-    check(no_network, "3:11", &["trusted[0]", "is not a network"]);
+    check(no_network, "3:12", &["trusted[0]", "is not a network"]);
     let no_header = "[[listeners]]\ntrusted = [\"10.0.0.0/8\"]";
     check(no_header, "2:11", &["proxy_protocol = true"]);
 }
