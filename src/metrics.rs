@@ -151,6 +151,28 @@ impl ReloadResult {
     }
 }
 
+/// Why a connection to a door behind a load balancer was closed unheard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyReject {
+    /// The peer is in none of the trusted networks.
+    Untrusted,
+    /// What came first is no PROXY header of version 2.
+    Malformed,
+}
+
+impl ProxyReject {
+    /// Every cause, in the order of its index.
+    pub const ALL: [Self; 2] = [Self::Untrusted, Self::Malformed];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
 /// What is read at a scrape instead of counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Live {
@@ -236,6 +258,11 @@ metrics! {
     /// Tokens of clients that were not believed, in a HELLO or a TOKEN, by cause.
     tokens_refused: CounterFamily = "pushgate_tokens_refused_total"
         (Labels::one("cause", TokenFault::ALL.map(TokenFault::word)));
+    /// TLS handshakes that did not come to their end.
+    tls_handshakes_failed: IntCounter = "pushgate_tls_handshakes_failed_total" (());
+    /// Connections closed unheard at a door behind a load balancer, by cause.
+    proxy_rejected: CounterFamily = "pushgate_proxy_rejected_total"
+        (Labels::one("cause", ProxyReject::ALL.map(ProxyReject::word)));
     /// Errors of accept, by kind.
     accept_errors: CounterFamily = "pushgate_accept_errors_total"
         (Labels::one("kind", AcceptError::ALL.map(AcceptError::word)));
@@ -365,6 +392,11 @@ impl Metrics {
     /// Counts `n` deliveries.
     pub fn deliveries(&self, outcome: Outcome, n: u64) {
         self.deliveries.at(outcome as usize).inc_by(n);
+    }
+
+    /// Counts a connection that came past the load balancer.
+    pub fn proxy_rejected(&self, cause: ProxyReject) {
+        self.proxy_rejected.at(cause as usize).inc();
     }
 
     /// Counts an error of accept.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::exit::{CommandResult, Exit, Failure};
 use super::output::{self, counted};
-use crate::daemon::settings::{AuthMode, Settings, Unsigned};
+use crate::daemon::settings::{AuthMode, Listener, Settings, Unsigned};
 use crate::transport::auth::{Key, Options};
 
 /// Check a configuration file and tell every problem at once
@@ -65,7 +65,12 @@ fn summary(settings: &Settings) -> String {
     for listener in &settings.listeners {
         line(
             "clients",
-            format!("{} ({})", listener.address, listener.name),
+            format!(
+                "{} ({}){}",
+                listener.address,
+                listener.name,
+                before(listener)
+            ),
         );
     }
     let clients = &settings.clients;
@@ -110,6 +115,16 @@ fn summary(settings: &Settings) -> String {
         format!("not ready for {linger}, then up to {grace} for what waits"),
     );
     text
+}
+
+/// What comes before the frames at this door.
+fn before(listener: &Listener) -> String {
+    let tls = listener.tls.as_ref().map_or("", |_| ", TLS");
+    let proxies = listener.trusted.as_ref().map_or(0, Vec::len);
+    match proxies {
+        0 => tls.to_owned(),
+        count => format!(", behind {}{tls}", counted(count as u64, "trusted network")),
+    }
 }
 
 fn connections(settings: &Settings) -> String {

@@ -23,7 +23,7 @@ use crate::wire::frame::{
 use crate::wire::reason::{CloseCode, RETRY_NEVER};
 
 /// From the first packet to WELCOME. A gateway that paces its accepts lets a client wait.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 /// Until the gateway has closed its side after BYE.
 const BYE_DEADLINE: Duration = Duration::from_secs(2);
 /// Before WELCOME there is only WELCOME itself or a CLOSE with a reason of 255 bytes.
@@ -116,6 +116,9 @@ pub enum Ended {
     /// There was no connection to be had.
     #[error("cannot connect: {0}")]
     Unreachable(io::Error),
+    /// It does not speak TLS, or cannot show that it is the gateway.
+    #[error("no TLS with this gateway: {0}")]
+    Untrusted(io::Error),
     /// The gateway did not answer HELLO in time.
     #[error("no WELCOME within {} s", CONNECT_DEADLINE.as_secs())]
     NoWelcome,
@@ -158,7 +161,9 @@ impl Ended {
                 retry_after_ms,
                 ..
             } => (*code, *retry_after_ms),
-            Self::Malformed(_) | Self::OutOfOrder(_) => return Advice::Stay,
+            Self::Untrusted(_) | Self::Malformed(_) | Self::OutOfOrder(_) => {
+                return Advice::Stay;
+            }
             _ => return Advice::Jitter,
         };
         match code {

@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep};
 
 use super::args;
 use super::backoff::Backoff;
-use super::client::{Advice, Client, Ended, Event, Identity, Place};
+use super::client::{Advice, Ended, Event, Identity, Place};
 use super::exit::{CommandResult, Exit, Failure};
 use super::output::{self, payload_line, printable};
+use super::secure::{self, Secure, TlsArgs};
 use super::signals::Signals;
 use crate::wire::frame::{self, Scope, Welcome};
 
@@ -34,8 +35,9 @@ Examples:
   pushgate listen --user ada --group news
   pushgate listen --user ada --device phone --count 1 --json
   pushgate listen --to gateway:7400 --token-file ada.token
+  pushgate listen --to gateway:7443 --tls --user ada
 
-Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 the token file.")]
+Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 a file that cannot be used.")]
 pub(super) struct Listen {
     /// Who to be: with auth.mode "none" the token is the user name
     #[arg(long, value_name = "USER", value_parser = args::user)]
@@ -60,6 +62,8 @@ pub(super) struct Listen {
     /// [default without --user: the token in the environment variable PUSHGATE_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Print one JSON object for each event instead of words
     #[arg(long)]
     json: bool,
@@ -81,6 +85,7 @@ struct Lost {
 struct Listener<'a> {
     args: &'a Listen,
     address: SocketAddr,
+    secure: Option<Secure>,
     place: Option<Place>,
     messages: u64,
 }
@@ -99,6 +104,7 @@ impl Listen {
             let mut listener = Listener {
                 args: &self,
                 address,
+                secure: self.tls.secure(&self.to)?,
                 place: None,
                 messages: 0,
             };
@@ -164,7 +170,7 @@ impl Listener<'_> {
             place: self.place,
         };
         let connected = tokio::select! {
-            connected = Client::connect(self.address, &identity) => connected,
+            connected = secure::connect(self.address, self.secure.as_ref(), &identity) => connected,
             () = signals.next() => return Ok(None),
         };
         let mut client = match connected {

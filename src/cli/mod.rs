@@ -21,6 +21,7 @@ mod serve;
 mod listen;
 mod push;
 mod request;
+mod secure;
 
 mod backoff;
 mod schedule;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -29,10 +30,12 @@ use crate::hub::job::Jobs;
 use crate::hub::remembered::Remembered;
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::{Live, Metrics};
+use crate::throttle::Throttle;
 use crate::transport::admin::access::Gate;
 use crate::transport::admin::reload::{Asked, Reloads};
 use crate::transport::admin::{self, AdminState};
 use crate::transport::connection::Clients;
+use crate::transport::door::Door;
 use crate::transport::kernel::{self, Kernel};
 use crate::transport::listener::Doors;
 use crate::transport::phase::{Phase, PhaseCell};
@@ -45,6 +48,8 @@ use settings::Settings;
 
 /// A loop that has not turned for this long is stuck: it turns once a second when nothing happens.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// One log line on connections without a PROXY header in this time.
+const PROXY_LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// A gateway whose doors are bound.
 pub struct Gateway {
@@ -69,6 +74,8 @@ struct Parts {
     hub: Arc<Hub>,
     clients: Arc<Clients>,
     doors: Arc<Doors>,
+    /// What stands before HELLO at each listener, in their order.
+    entrances: Arc<[Arc<Door>]>,
     intake: Arc<Intake>,
     jobs: Arc<Jobs>,
     remembered: Arc<Remembered>,
@@ -109,11 +116,8 @@ impl Gateway {
         let mut listeners = Vec::new();
         for (number, listener) in settings.listeners.iter().enumerate() {
             let key = format!("listeners[{number}].address");
-            listeners.push(bound(
-                socket::listen(listener.address),
-                listener.address,
-                &key,
-            )?);
+            let socket = socket::listen(listener.address);
+            listeners.push(bound(socket, listener.address, &key)?);
         }
         let udp = &settings.udp;
         let udp_socket = socket::bind_udp(udp.listen, udp.receive_buffer);
@@ -172,6 +176,12 @@ impl Gateway {
         &self.ledger
     }
 
+    /// Where clients connect, in the order of the configuration: what of them can be replaced while
+    /// they are served, TLS and the networks of load balancers.
+    pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
+        self.listeners.iter().map(|(_, door)| door)
+    }
+
     /// Who is connected.
     pub const fn hub(&self) -> &Arc<Hub> {
         &self.parts.hub
@@ -186,8 +196,9 @@ impl Gateway {
         let kernel = Kernel::of(udp.socket(), &self.listeners).context("the sockets")?;
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
-        for listener in self.listeners {
-            let serve = Arc::clone(&self.parts.doors).serve(listener, stop.clone());
+        for (listener, entrance) in self.listeners.into_iter().zip(&*self.parts.entrances) {
+            let doors = Arc::clone(&self.parts.doors);
+            let serve = doors.serve(listener, Arc::clone(entrance), stop.clone());
             ledger.spawn(Kind::Listener, report(serve, "accept loop"));
         }
         ledger.spawn(Kind::Udp, Arc::clone(udp).serve(stop.clone()));
@@ -264,6 +275,8 @@ impl Parts {
             auth: ArcSwap::from_pointee(options::auth(settings)),
             clock: clock.clone(),
             limits: ArcSwap::from_pointee(options::client_limits(settings)),
+            proxy_log: Throttle::new(PROXY_LOG_PERIOD, hub.metrics()),
+            turns: Semaphore::new((workers / 2).max(1)),
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
         });
@@ -280,6 +293,7 @@ impl Parts {
             hub,
             clients: shared,
             doors,
+            entrances: settings.listeners.iter().map(options::entrance).collect(),
             intake,
             jobs,
             remembered,

@@ -1,13 +1,15 @@
 //! What the settings mean to each part: at start, and after a reload.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::daemon::settings::{AuthMode, Settings, Unsigned};
+use crate::daemon::settings::{AuthMode, Listener, Settings, Tls, Unsigned};
 use crate::hub::Options;
 use crate::hub::access::{Grant, Keyring};
 use crate::transport::admin::access::{Gate, Token};
 use crate::transport::auth::{Auth, Jwt};
 use crate::transport::connection::ClientLimits;
+use crate::transport::door::Door;
 use crate::transport::listener::{Bounds, max_connections};
 use crate::transport::socket;
 
@@ -74,6 +76,12 @@ pub(super) fn door_bounds(settings: &Settings) -> Bounds {
         max_per_address: clients.max_per_address,
         accept_rate: clients.accept_rate,
     }
+}
+
+/// What stands before HELLO at a listener.
+pub(super) fn entrance(listener: &Listener) -> Arc<Door> {
+    let tls = listener.tls.as_ref().map(Tls::config);
+    Arc::new(Door::new(&*listener.name, tls, listener.trusted.clone()))
 }
 
 /// How clients say who they are.

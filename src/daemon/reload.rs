@@ -30,6 +30,7 @@ use crate::ledger::{Kind, Ledger};
 use crate::metrics::ReloadResult;
 use crate::throttle::Throttle;
 use crate::transport::admin::reload::{Asked, Cause, Report};
+use crate::transport::door::Door;
 use crate::transport::phase::{Phase, PhaseCell};
 use changes::Changes;
 
@@ -189,6 +190,7 @@ impl Reloader {
             hub,
             clients,
             doors,
+            entrances,
             intake,
             jobs,
             remembered,
@@ -202,6 +204,18 @@ impl Reloader {
         }
         if new.clients != running.clients {
             doors.set_bounds(options::door_bounds(new));
+        }
+        for listener in &new.listeners {
+            let is_its = |entrance: &&Arc<Door>| entrance.name() == listener.name;
+            let Some(entrance) = entrances.iter().find(is_its) else {
+                continue;
+            };
+            if let Some(tls) = &listener.tls {
+                entrance.set_tls(tls.config());
+            }
+            if let Some(trusted) = &listener.trusted {
+                entrance.set_trusted(trusted.clone());
+            }
         }
         jobs.set_max(new.push.max_jobs);
         udp.set_deadline(new.push.deadline);

@@ -13,6 +13,7 @@ mod document;
 mod reader;
 
 mod keys;
+mod listeners;
 mod secrets;
 mod sections;
 mod tokens;
@@ -29,10 +30,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::DeTable;
 use tracing::level_filters::LevelFilter;
 use zeroize::Zeroizing;
 
+pub use listeners::Tls;
 pub use problem::{Problem, Problems};
 
 use crate::transport::auth;
@@ -72,12 +75,16 @@ pub struct Settings {
 }
 
 /// One door for clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// Unique; a socket that systemd passes under it takes the place of the address.
     pub name: String,
     /// Where to listen; port 0 lets the kernel choose.
     pub address: SocketAddr,
+    /// What it speaks TLS with, if it does.
+    pub tls: Option<Tls>,
+    /// The networks of the load balancers that it is behind; `None`: clients connect themselves.
+    pub trusted: Option<Vec<IpNet>>,
 }
 
 /// Bounds on clients.

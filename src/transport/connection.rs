@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Poll;
@@ -9,24 +10,26 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::auth::{Auth, Identity, TokenError};
+use super::door::Door;
 use super::handshake::come_in;
+use super::link::{FAREWELL, Link, READ, end_of, farewell};
 use super::listener::ConnectionPermit;
 use super::renewal::{refusal, renew};
 use super::socket;
-use super::source::Source;
 use super::strangers::Strangers;
-use super::tcp::{FAREWELL, READ, TcpSink, end_of, farewell};
 use crate::clock::{Clock, monotonic};
 use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
 use crate::hub::session::Session;
 use crate::hub::{Closing, Hub};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProxyReject};
+use crate::throttle::Throttle;
 use crate::wire::frame::{self, ClientFrame, GatewayFrame, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
@@ -58,6 +61,12 @@ pub struct Clients {
     pub clock: Clock,
     /// Bounds of the next frame and the next handshake.
     pub limits: ArcSwap<ClientLimits>,
+    /// TLS handshakes that a worker computes for at a time: half of the workers, so that a storm of
+    /// them leaves the other half to those who are in. Nobody holds a turn while it waits for a
+    /// peer.
+    pub turns: Semaphore,
+    /// Log lines on connections past a load balancer.
+    pub proxy_log: Throttle,
     /// The process leaves: nobody new is let in.
     pub draining: AtomicBool,
     /// The process ends now: who has not said HELLO yet is turned away.
@@ -85,6 +94,14 @@ impl Clients {
     /// Replaces the bounds. Who is connected stays, with the heartbeat that was agreed on.
     pub fn set_limits(&self, limits: ClientLimits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// Counts a connection to a door behind a load balancer that did not come through one.
+    pub(super) fn proxy_rejected(&self, cause: ProxyReject, peer: SocketAddr, why: &str) {
+        self.hub.metrics().proxy_rejected(cause);
+        if let Some(suppressed) = self.proxy_log.admit(Instant::now()) {
+            warn!(%peer, why, suppressed, "no PROXY header that counts");
+        }
     }
 }
 
@@ -121,7 +138,7 @@ impl Drop for Ending<'_> {
 /// Detaches the session when its task ends, however it ends.
 struct Attached<'a> {
     hub: &'a Hub,
-    session: Arc<Session<TcpSink>>,
+    session: Arc<Session<Link>>,
 }
 
 impl Drop for Attached<'_> {
@@ -134,15 +151,20 @@ impl Drop for Attached<'_> {
 /// Serves one accepted connection to its end. What a handshake or a farewell needs for a moment is
 /// boxed, so that a session does not hold it for days.
 pub(super) fn run(
-    stream: TcpStream,
-    source: Source,
+    (stream, peer): (TcpStream, SocketAddr),
+    door: &Arc<Door>,
     permit: ConnectionPermit,
-) -> impl Future<Output = ()> {
-    let entering = Box::pin(come_in(stream, source, Arc::clone(permit.clients())));
+) -> impl Future<Output = ()> + use<> {
+    let clients = Arc::clone(permit.clients());
+    let entering = Box::pin(come_in((stream, peer), Arc::clone(door), permit));
     async move {
-        let clients = permit.clients();
+        let clients = &clients;
+        // Given back behind the count of what ended.
+        let _permit;
         let mut ending = Ending::new(clients.hub.metrics());
-        let (session, rest) = match entering.await {
+        let (permit, entered) = entering.await;
+        _permit = permit;
+        let (session, rest) = match entered {
             Ok(entered) => entered,
             Err(reason) => return ending.because(reason),
         };
@@ -175,20 +197,20 @@ enum Event {
 }
 
 /// What the session's task has to do next.
-fn next_event(session: &Session<TcpSink>) -> impl Future<Output = io::Result<Event>> {
+fn next_event(session: &Session<Link>) -> impl Future<Output = io::Result<Event>> {
     poll_fn(|cx| {
         let wants = session.poll_wants(cx.waker());
         if let Some(reason) = wants.closing {
             return Poll::Ready(Ok(Event::Closing(reason)));
         }
-        let stream = session.sink().stream();
+        let link = session.sink();
         if wants.writable
-            && let Poll::Ready(ready) = stream.poll_write_ready(cx)
+            && let Poll::Ready(ready) = link.stream().poll_write_ready(cx)
         {
             return Poll::Ready(ready.map(|()| Event::Writable));
         }
         if wants.readable
-            && let Poll::Ready(ready) = stream.poll_read_ready(cx)
+            && let Poll::Ready(ready) = link.poll_read_ready(cx)
         {
             return Poll::Ready(ready.map(|()| Event::Readable));
         }
@@ -206,11 +228,7 @@ struct Partial {
 type Begun = Option<Box<Partial>>;
 
 /// Reads what the client says and writes what it was behind with, until there is a cause to end.
-async fn serve(
-    clients: &Clients,
-    session: &Arc<Session<TcpSink>>,
-    begun: &mut Begun,
-) -> CloseReason {
+async fn serve(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begun) -> CloseReason {
     loop {
         let event = match begun {
             None => next_event(session).await,
@@ -249,7 +267,7 @@ async fn serve(
 }
 
 /// Writes what the socket takes now.
-fn write(hub: &Hub, session: &Session<TcpSink>) -> Pumped {
+fn write(hub: &Hub, session: &Session<Link>) -> Pumped {
     let mut cx = Pump::new(monotonic());
     let pumped = hub.pump(session, &mut cx);
     cx.merge(hub.metrics());
@@ -257,9 +275,9 @@ fn write(hub: &Hub, session: &Session<TcpSink>) -> Pumped {
 }
 
 /// Takes what the socket has now.
-fn read(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut Begun) {
+fn read(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begun) {
     let hub = &clients.hub;
-    READ.with_borrow_mut(|buffer| match session.sink().stream().try_read(buffer) {
+    READ.with_borrow_mut(|buffer| match session.sink().try_read(buffer) {
         Ok(0) => {
             hub.close(&**session, Closing::silent(CloseReason::Eof));
         }
@@ -272,7 +290,7 @@ fn read(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut Begun) {
 }
 
 /// Handles every frame that is whole now, and keeps the rest.
-fn take_frames(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut Begun, new: &[u8]) {
+fn take_frames(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begun, new: &[u8]) {
     let hub = &clients.hub;
     let mut cx = Pump::new(monotonic());
     let before = begun.take();
@@ -327,7 +345,7 @@ fn take_frames(clients: &Clients, session: &Arc<Session<TcpSink>>, begun: &mut B
 /// Does what a frame asks for; the error is why it is against the protocol.
 fn handle(
     clients: &Clients,
-    session: &Arc<Session<TcpSink>>,
+    session: &Arc<Session<Link>>,
     body: &[u8],
     cx: &mut Pump,
 ) -> Result<(), &'static str> {
@@ -360,12 +378,13 @@ fn handle(
 }
 
 /// Sends the CLOSE behind what was begun, where the socket takes it, and closes without a reset.
-async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
+async fn finish(hub: &Hub, session: &Session<Link>, reason: CloseReason) {
+    let link = session.sink();
     // After BYE, too, there is no CLOSE that a reset could destroy: the close itself is the FIN.
     if !matches!(reason, CloseReason::Code(_)) {
-        return;
+        return link.shut_down();
     }
-    let stream = session.sink().stream();
+    let stream = link.stream();
     let deadline = Instant::now() + FAREWELL;
     let flushed = async {
         let mut cx = Pump::new(monotonic());
@@ -380,21 +399,23 @@ async fn finish(hub: &Hub, session: &Session<TcpSink>, reason: CloseReason) {
         socket::reset_on_close(stream);
         return;
     }
-    farewell(stream, deadline).await;
+    farewell(link, deadline).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn future_bytes<F>(_: impl FnOnce(TcpStream, Source, ConnectionPermit) -> F) -> usize {
+    fn future_bytes<F>(
+        _: impl FnOnce((TcpStream, SocketAddr), &Arc<Door>, ConnectionPermit) -> F,
+    ) -> usize {
         size_of::<F>()
     }
 
     /// What a million idle clients hold a million times over. A bound, so that growth is noticed.
     #[test]
     fn an_idle_connection_holds_few_bytes() {
-        let (future, session) = (future_bytes(run), size_of::<Session<TcpSink>>());
+        let (future, session) = (future_bytes(run), size_of::<Session<Link>>());
         assert!(future <= 256, "the task's future takes {future} bytes");
         assert!(session <= 176, "a session takes {session} bytes");
     }

@@ -1,24 +1,32 @@
 //! The first exchange: HELLO, who is it, may it, and into the registry.
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use super::connection::Clients;
+use super::door::Door;
+use super::link::{
+    FAREWELL, Link, READ, end_of, farewell, turn_away, turn_away_at_once,
+};
+use super::listener::ConnectionPermit;
+use super::proxy::{self, Fault};
 use super::renewal::refusal;
 use super::source::Source;
 use super::strangers::{Cut, Stranger};
-use super::tcp::{READ, TcpSink, end_of, turn_away, turn_away_at_once};
+use super::tls::Tls;
 use crate::clock::monotonic;
 use crate::hub::pump::Pump;
 use crate::hub::session::Session;
 use crate::hub::{Attach, AttachError, Closing, Hub};
+use crate::metrics::ProxyReject;
 use crate::wire::frame::{self, ClientFrame, Hello, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
@@ -52,31 +60,65 @@ impl Turned {
 }
 
 /// A session, and what its client sent behind HELLO.
-pub(super) type Entered = (Arc<Session<TcpSink>>, Vec<u8>);
+pub(super) type Entered = (Arc<Session<Link>>, Vec<u8>);
 
 /// Lets a client in, or tells it why not and closes.
 pub(super) async fn come_in(
-    stream: TcpStream,
-    source: Source,
-    clients: Arc<Clients>,
+    (stream, peer): (TcpStream, SocketAddr),
+    door: Arc<Door>,
+    permit: ConnectionPermit,
+) -> (ConnectionPermit, Result<Entered, CloseReason>) {
+    let clients = Arc::clone(permit.clients());
+    let entered = let_in((stream, peer), &door, &permit, &clients).await;
+    (permit, entered)
+}
+
+async fn let_in(
+    (stream, peer): (TcpStream, SocketAddr),
+    door: &Door,
+    permit: &ConnectionPermit,
+    clients: &Clients,
 ) -> Result<Entered, CloseReason> {
-    let mut stranger = clients.strangers.stranger(source);
-    let (stream, (code, retry, text)) = match enter(stream, &clients, &mut stranger).await {
+    let deadline = Instant::now() + clients.limits().handshake_timeout;
+    let mut stranger = clients.strangers.stranger(Source::of(peer.ip()));
+    let link = match door.tls() {
+        None => Link::Tcp(stream),
+        Some(config) => {
+            let tls = Tls::new(stream, config).map_err(|_| CloseReason::Io)?;
+            Link::Tls(Box::new(tls))
+        }
+    };
+    let introduced = match door.is_behind_proxy() {
+        true => introduce(link.stream(), peer, door, permit, (&mut stranger, deadline)).await,
+        false => Ok(()),
+    };
+    let entered = match introduced {
+        Ok(()) => enter(link, clients, (&mut stranger, deadline)).await,
+        Err(turned) => Err((link, turned)),
+    };
+    let (link, turned) = match entered {
         Ok(entered) => return Ok(entered),
-        Err((_, Turned::Gone(reason))) => return Err(reason),
-        Err((stream, Turned::Away(code, retry, text))) => (stream, (code, retry, text)),
-        Err((stream, Turned::Cut)) => {
+        Err(turned) => turned,
+    };
+    let (code, retry, text) = match turned {
+        // The alert, if there is one, has been written.
+        Turned::Gone(reason @ CloseReason::Code(_)) => {
+            farewell(&link, Instant::now() + FAREWELL).await;
+            return Err(reason);
+        }
+        Turned::Gone(reason) => return Err(reason),
+        Turned::Away(code, retry, text) => (code, retry, text),
+        Turned::Cut => {
             let (code, why) = (CloseCode::TooMany, "too many are waiting to be let in");
-            turn_away_at_once(&stream, code, clients.hub.retry_after_ms(), why);
+            turn_away_at_once(&link, code, clients.hub.retry_after_ms(), why);
             return Err(CloseReason::Code(code));
         }
     };
-    let peer = stream.peer_addr().ok();
-    debug!(?peer, reason = code.word(), text, "turned away");
-    match delay(&clients, &mut stranger, code).await {
+    debug!(%peer, reason = code.word(), text, "turned away");
+    match delay(clients, &mut stranger, code).await {
         // Who loses its seat in its farewell has been told already.
-        Ok(()) => drop(stranger.wait(turn_away(&stream, code, retry, text)).await),
-        Err(Cut) => turn_away_at_once(&stream, code, retry, text),
+        Ok(()) => drop(stranger.wait(turn_away(&link, code, retry, text)).await),
+        Err(Cut) => turn_away_at_once(&link, code, retry, text),
     }
     Err(CloseReason::Code(code))
 }
@@ -100,63 +142,116 @@ async fn delay(clients: &Clients, stranger: &mut Stranger<'_>, code: CloseCode) 
     stranger.wait(delayed).await
 }
 
+/// Learns from the load balancer whose connection it is. Whoever comes otherwise is closed without
+/// a word: nothing is known to be a client of ours, and one behind a load balancer that is missing
+/// in the configuration shall come back, not read in a CLOSE that it may not.
+async fn introduce(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    door: &Door,
+    permit: &ConnectionPermit,
+    (stranger, deadline): (&mut Stranger<'_>, Instant),
+) -> Result<(), Turned> {
+    let clients = permit.clients();
+    let protocol = Turned::Gone(CloseReason::Code(CloseCode::Protocol));
+    if !door.trusts(peer.ip()) {
+        clients.proxy_rejected(ProxyReject::Untrusted, peer, "not among the trusted");
+        return Err(protocol);
+    }
+    let read = async {
+        tokio::select! {
+            read = timeout_at(deadline, proxy::read(stream)) => {
+                read.map_err(|_| Turned::Gone(CloseReason::Code(CloseCode::HandshakeTimeout)))
+            }
+            () = clients.leaving.cancelled() => {
+                Err(Turned::Gone(CloseReason::Code(CloseCode::Draining)))
+            }
+        }
+    };
+    // The seat is the load balancer's until it has said for whom it connects.
+    let address = match stranger.wait(read).await.map_err(Turned::from)?? {
+        Ok(address) => address.unwrap_or(peer),
+        Err(Fault::Ended(reason)) => return Err(Turned::Gone(reason)),
+        Err(Fault::Malformed(error)) => {
+            clients.proxy_rejected(ProxyReject::Malformed, peer, &error.to_string());
+            return Err(protocol);
+        }
+    };
+    stranger.set_source(Source::of(address.ip()));
+    permit
+        .set_address(address.ip())
+        .map_err(|why| Turned::away(&clients.hub, CloseCode::TooMany, why))
+}
+
 /// Reads HELLO, all of it within the handshake's time, and attaches. Returns what the client sent
 /// behind its HELLO.
 async fn enter(
-    stream: TcpStream,
+    link: Link,
     clients: &Clients,
-    stranger: &mut Stranger<'_>,
-) -> Result<Entered, (TcpStream, Turned)> {
+    (stranger, deadline): (&mut Stranger<'_>, Instant),
+) -> Result<Entered, (Link, Turned)> {
     let hub = &clients.hub;
-    let away = |stream, code, why| Err((stream, Turned::away(hub, code, why)));
+    let away = |link, code, why| Err((link, Turned::away(hub, code, why)));
     let mut bytes = Vec::new();
     // In a storm HELLO is there before its connection is accepted, and neither a timer nor a seat
     // is needed.
-    let read = match try_read_hello(&stream, clients.limits().max_hello, &mut bytes) {
+    let read = match &link {
+        Link::Tcp(_) => try_read_hello(&link, clients.limits().max_hello, &mut bytes),
+        Link::Tls(_) => Ok(None),
+    };
+    let read = match read {
         Ok(None) => {
-            let waited = stranger.wait(wait_for_hello(&stream, clients, &mut bytes));
+            let waited = stranger.wait(wait_for_hello(&link, clients, deadline, &mut bytes));
             waited.await.unwrap_or_else(|cut| Err(cut.into()))
         }
         Ok(Some(used)) => Ok(used),
         Err(turned) => Err(turned),
     };
+    if link.is_handshaking() {
+        hub.metrics().tls_handshakes_failed.inc();
+    }
     let used = match read {
         Ok(used) => used,
-        Err(turned) => return Err((stream, turned)),
+        Err(turned) => return Err((link, turned)),
     };
     if clients.draining.load(Ordering::Relaxed) {
-        return away(stream, CloseCode::Draining, "draining");
+        return away(link, CloseCode::Draining, "draining");
     }
     match ClientFrame::decode(&bytes[frame::LENGTH_BYTES..used]) {
         Ok(ClientFrame::Hello(hello)) => {
-            let session = attach(stream, clients, &hello)?;
+            let session = attach(link, clients, &hello)?;
             bytes.drain(..used);
             Ok((session, bytes))
         }
-        Ok(_) => away(stream, CloseCode::Protocol, "expected HELLO"),
-        Err(_) => away(stream, CloseCode::Protocol, "malformed HELLO"),
+        Ok(_) => away(link, CloseCode::Protocol, "expected HELLO"),
+        Err(_) => away(link, CloseCode::Protocol, "malformed HELLO"),
     }
 }
 
 /// Reads until the first frame is whole, within the handshake's time, and returns its length.
 async fn wait_for_hello(
-    stream: &TcpStream,
+    link: &Link,
     clients: &Clients,
+    deadline: Instant,
     bytes: &mut Vec<u8>,
 ) -> Result<usize, Turned> {
     let limits = clients.limits();
     let read = async {
         loop {
-            let readable = stream.readable().await;
+            let readable = link.readable().await;
             readable.map_err(|error| Turned::Gone(end_of(&error)))?;
-            if let Some(used) = try_read_hello(stream, limits.max_hello, bytes)? {
+            let _turn = match link.is_handshaking() {
+                true => clients.turns.acquire().await.ok(),
+                false => None,
+            };
+            if let Some(used) = try_read_hello(link, limits.max_hello, bytes)? {
                 return Ok(used);
             }
         }
     };
     let away = |code, why| Err(Turned::away(&clients.hub, code, why));
     tokio::select! {
-        read = timeout(limits.handshake_timeout, read) => read.unwrap_or_else(|_| {
+        read = timeout_at(deadline, read) => read.unwrap_or_else(|_| {
             away(CloseCode::HandshakeTimeout, "no whole HELLO in time")
         }),
         () = clients.leaving.cancelled() => away(CloseCode::Draining, "draining"),
@@ -165,13 +260,9 @@ async fn wait_for_hello(
 
 /// Reads what is there; the length of the first frame once it is whole. The buffer grows by what
 /// has come, not by what is announced.
-fn try_read_hello(
-    stream: &TcpStream,
-    max: usize,
-    bytes: &mut Vec<u8>,
-) -> Result<Option<usize>, Turned> {
+fn try_read_hello(link: &Link, max: usize, bytes: &mut Vec<u8>) -> Result<Option<usize>, Turned> {
     let read = READ.with_borrow_mut(|buffer| {
-        let count = stream.try_read(buffer)?;
+        let count = link.try_read(buffer)?;
         append(bytes, &buffer[..count], frame::LENGTH_BYTES + max);
         io::Result::Ok(count)
     });
@@ -202,20 +293,20 @@ fn append(bytes: &mut Vec<u8>, new: &[u8], max: usize) {
 
 /// Says who the client is and which of its groups it may have, and puts it into the registry.
 fn attach(
-    stream: TcpStream,
+    link: Link,
     clients: &Clients,
     hello: &Hello<'_>,
-) -> Result<Arc<Session<TcpSink>>, (TcpStream, Turned)> {
+) -> Result<Arc<Session<Link>>, (Link, Turned)> {
     let hub = &clients.hub;
     let identity = match clients.identify(hello.token) {
         Ok(identity) => identity,
-        Err(error) => return Err((stream, Turned::away(hub, error.code(), error.why))),
+        Err(error) => return Err((link, Turned::away(hub, error.code(), error.why))),
     };
     let user = &*identity.user;
     let now = monotonic();
     if let Some(rest) = clients.holds.rest(user, hello.device, now) {
         let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);
-        return Err((stream, Turned::Away(CloseCode::Kicked, retry, "kicked")));
+        return Err((link, Turned::Away(CloseCode::Kicked, retry, "kicked")));
     }
     let (mut groups, mut refused) = (Vec::new(), Vec::new());
     let given = identity.groups.iter().map(|group| (&**group, true));
@@ -250,7 +341,7 @@ fn attach(
         heartbeat_s,
     };
     let mut cx = Pump::new(now);
-    match hub.attach(&attach, TcpSink::new(stream), &cx) {
+    match hub.attach(&attach, link, &cx) {
         Ok(session) => {
             if let Some(grant) = identity.grant {
                 hub.set_grant(&*session, grant);
@@ -269,7 +360,7 @@ fn attach(
                 AttachError::Replaced => "replaced by a newer connection of the same device",
                 AttachError::TooManyDevices(_) => "too many devices",
             };
-            Err((sink.into_stream(), Turned::away(hub, error.code(), why)))
+            Err((sink, Turned::away(hub, error.code(), why)))
         }
     }
 }

@@ -17,10 +17,11 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::beat::Beat;
 use super::connection::{self, Clients, Ending};
+use super::door::Door;
+use super::link::{self, Link};
 use super::pace::Pace;
 use super::reserve::Reserve;
 use super::source::Source;
-use super::tcp;
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::AcceptError;
 use crate::throttle::Throttle;
@@ -193,7 +194,7 @@ impl Doors {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, &'static str> {
+    fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<ConnectionPermit, &'static str> {
         let max = self.max_connections.load(Ordering::Relaxed);
         let one_more = |held| (held < max).then_some(held + 1);
         // Never above the bound, not for a moment: what is logged and scraped is what there is.
@@ -207,25 +208,32 @@ impl Doors {
             doors: Arc::clone(self),
             counted: AtomicU64::new(0),
         };
-        permit.set_address(peer)?;
+        if let Some(peer) = peer {
+            permit.set_address(peer)?;
+        }
         Ok(permit)
     }
 
     /// Gives an accepted connection its task, or turns it away.
-    fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, throttle: &Throttle) {
+    fn welcome(
+        self: &Arc<Self>,
+        (stream, peer): (TcpStream, SocketAddr),
+        door: &Arc<Door>,
+        throttle: &Throttle,
+    ) {
         let metrics = self.clients.hub.metrics();
         metrics.connections_opened.inc();
         let admitted = match self.clients.draining.load(Ordering::Relaxed) {
             true => Err((CloseCode::Draining, "draining")),
             false => self
-                .admit(peer.ip())
+                // Behind a load balancer it is not the peer that counts.
+                .admit((!door.is_behind_proxy()).then_some(peer.ip()))
                 .map_err(|why| (CloseCode::TooMany, why)),
         };
         match admitted {
             Ok(permit) => {
-                let source = Source::of(peer.ip());
-                self.ledger
-                    .spawn(Kind::Session, connection::run(stream, source, permit));
+                let run = connection::run((stream, peer), door, permit);
+                self.ledger.spawn(Kind::Session, run);
             }
             Err((code, why)) => {
                 if code == CloseCode::TooMany
@@ -233,40 +241,49 @@ impl Doors {
                 {
                     warn!(%peer, why, suppressed, connections = self.connections(), "refused");
                 }
-                self.refuse(stream, code, why);
+                self.refuse(stream, door, code, why);
             }
         }
     }
 
-    fn refuse(self: &Arc<Self>, stream: TcpStream, code: CloseCode, why: &'static str) {
+    fn refuse(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        door: &Door,
+        code: CloseCode,
+        why: &'static str,
+    ) {
+        let metrics = self.clients.hub.metrics();
+        if !door.is_plain() {
+            // A CLOSE that is not under TLS, or comes before a header, is noise to the peer.
+            return metrics.connection_closed(CloseReason::Code(code));
+        }
+        let link = Link::Tcp(stream);
         let fits = self.refusals.fetch_add(1, Ordering::Relaxed) < REFUSALS_MAX;
         let permit = RefusalPermit(Arc::clone(self));
         let clients = Arc::clone(&self.clients);
         let retry = clients.hub.retry_after_ms();
         if !fits {
             // Too many to wait for each: told, counted, and closed where it stands.
-            tcp::turn_away_at_once(&stream, code, retry, why);
-            clients
-                .hub
-                .metrics()
-                .connection_closed(CloseReason::Code(code));
-            return;
+            link::turn_away_at_once(&link, code, retry, why);
+            return metrics.connection_closed(CloseReason::Code(code));
         }
         self.ledger.spawn(Kind::Refusal, async move {
             let mut ending = Ending::new(clients.hub.metrics());
             ending.because(CloseReason::Code(code));
-            tcp::turn_away(&stream, code, retry, why).await;
-            drop((stream, ending, permit));
+            link::turn_away(&link, code, retry, why).await;
+            drop((link, ending, permit));
         });
     }
 
-    /// Accepts on `listener` until `stop`.
+    /// Accepts on `listener`, which is behind `door`, until `stop`.
     ///
     /// # Errors
     /// There are no descriptors for the reserve.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
+        door: Arc<Door>,
         stop: CancellationToken,
     ) -> io::Result<()> {
         let metrics = Arc::clone(self.clients.hub.metrics());
@@ -305,7 +322,7 @@ impl Doors {
                 Ok((stream, peer)) => {
                     self.pace.note();
                     backoff.reset();
-                    self.welcome(stream, peer, &refusals);
+                    self.welcome((stream, peer), &door, &refusals);
                     since_yield += 1;
                     if since_yield >= ACCEPTS_AT_ONCE {
                         since_yield = 0;
@@ -317,7 +334,7 @@ impl Doors {
                     metrics.accept_error(kind);
                     if kind.is_shortage() {
                         // One of those that wait is told so, with the spare's descriptor.
-                        self.turn_one_away(&listener, &reserve).await;
+                        self.turn_one_away(&listener, &door, &reserve).await;
                     }
                     if let Some(suppressed) = errors.admit(Instant::now()) {
                         let connections = self.connections();
@@ -333,7 +350,12 @@ impl Doors {
         }
     }
 
-    async fn turn_one_away(self: &Arc<Self>, listener: &TcpListener, reserve: &Reserve) {
+    async fn turn_one_away(
+        self: &Arc<Self>,
+        listener: &TcpListener,
+        door: &Door,
+        reserve: &Reserve,
+    ) {
         let accepted = poll_fn(|cx| {
             let attempt = || match listener.poll_accept(cx) {
                 Poll::Ready(accepted) => accepted,
@@ -347,7 +369,10 @@ impl Doors {
             let mut ending = Ending::new(metrics);
             ending.because(CloseReason::Code(CloseCode::TooMany));
             let retry = self.clients.hub.retry_after_ms();
-            tcp::turn_away_at_once(&stream, CloseCode::TooMany, retry, "no descriptors left");
+            if door.is_plain() {
+                let (link, why) = (Link::Tcp(stream), "no descriptors left");
+                link::turn_away_at_once(&link, CloseCode::TooMany, retry, why);
+            }
         }
         reserve.refill();
     }

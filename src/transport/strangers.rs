@@ -159,7 +159,6 @@ impl Stranger<'_> {
     }
 
     /// Counts it as one of this source from now on: a proxy has said for whom it connects.
-    #[allow(dead_code, reason = "for the listener that takes a PROXY header")]
     pub(super) fn set_source(&mut self, source: Source) {
         self.leave();
         self.source = source;

@@ -10,6 +10,7 @@ mod reader;
 mod closed_list;
 
 pub mod name;
+pub mod proxy;
 pub mod reason;
 
 pub mod frame;

@@ -29,6 +29,9 @@ mod storm;
 mod strangers;
 
 mod admin;
+mod proxy;
+mod tls;
+
 mod drain;
 mod measurements;
 mod metrics;

@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 use super::document::Document;
 use super::reader::Table;
 use super::{
-    Admin, Clients, Drain, History, Listener, Log, LogFormat, Push, Settings, Udp, Unsigned, keys,
+    Admin, Clients, Drain, History, Log, LogFormat, Push, Settings, Udp, Unsigned, keys, listeners,
     tokens,
 };
 
@@ -32,7 +32,7 @@ const PAYLOAD_BYTES: RangeInclusive<u64> = 1..=65_000;
 
 pub(super) fn read(document: &Document<'_>) -> Settings {
     let root = document.root();
-    let listeners = listeners(&root);
+    let listeners = listeners::read(&root);
     let clients = clients(root.table("clients"));
     let push = push(root.table("push"));
     let history = history(root.table("history"));
@@ -57,61 +57,6 @@ pub(super) fn read(document: &Document<'_>) -> Settings {
         drain,
         log,
         warnings,
-    }
-}
-
-fn listeners(root: &Table<'_>) -> Vec<Listener> {
-    let Some(tables) = root.tables("listeners") else {
-        return vec![Listener {
-            name: "native".to_owned(),
-            address: loopback(7400),
-        }];
-    };
-    tables.into_iter().map(listener).collect()
-}
-
-fn listener(table: Table<'_>) -> Listener {
-    let name = table.text("name").unwrap_or("native");
-    // The rules of systemd's FileDescriptorName=.
-    if name.is_empty() || 255 < name.len() || name.contains(|c: char| c == ':' || c.is_control()) {
-        let way_out = "write 1 to 255 characters, none a colon or a control character";
-        table.problem(
-            "name",
-            format!("{name:?} cannot be the name of a listener"),
-            way_out,
-        );
-    }
-    let address = table.address("address", loopback(7400));
-    let protocol = table.text("protocol").unwrap_or("native");
-    match protocol {
-        "native" => {}
-        "websocket" | "mqtt" => {
-            let what = format!("protocol {protocol:?} is not in this version");
-            table.problem("protocol", what, "write \"native\"");
-        }
-        other => {
-            let what = format!("unknown protocol {other:?}");
-            table.problem(
-                "protocol",
-                what,
-                "write \"native\", the only one in this version",
-            );
-        }
-    }
-    table.not_yet("tls", "TLS");
-    if table.flag("proxy_protocol", false) {
-        table.problem(
-            "proxy_protocol",
-            "the PROXY header is not in this version",
-            "write false",
-        );
-    }
-    table.not_yet("trusted", "the PROXY header");
-    table.not_yet("origins", "WebSocket");
-    table.finish();
-    Listener {
-        name: name.to_owned(),
-        address,
     }
 }
 
@@ -256,7 +201,7 @@ fn bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub(super) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 

@@ -1,3 +1,4 @@
+mod doors;
 mod together;
 mod tokens;
 
@@ -379,9 +380,6 @@ fn what_this_version_does_not_have_is_refused_and_not_ignored() {
         "2:12",
         &["\"websocket\"", missing],
     );
-    let tls = "[[listeners]]\ntls = { cert = \"a\", key = \"b\" }";
-    check(tls, "2:7", &["listeners[0].tls: TLS", missing]);
-    check("[[listeners]]\nproxy_protocol = true", "2:18", &[missing]);
     check(
         "[[listeners]]\norigins = [\"https://a\"]",
         "2:11",

@@ -1,8 +1,8 @@
 //! A client as bare as the protocol allows, cheap enough for thousands in one process.
 
-use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,18 +10,16 @@ use pushgate::wire::frame::{
     ClientFrame, GatewayFrame, HelloFields, LENGTH_BYTES, Scope, Welcome, encode_hello, split,
 };
 use pushgate::wire::reason::CloseCode;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
+use super::stream::Stream;
 use super::within;
 
 /// No frame of the gateway is longer, in any configuration.
 const FRAME_MAX: usize = 70_000;
-
-thread_local! {
-    /// What a thread reads into: thousands of clients wait most of the time, without a buffer each.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into());
-}
 
 /// What a CLOSE said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,10 +98,21 @@ impl Login {
 
     /// The same for one who may be turned away.
     pub(crate) async fn try_enter(&self, gateway: SocketAddr) -> Result<Client, Closed> {
-        let mut client = match self.from {
+        let client = match self.from {
             Some(address) => Client::connect_from(address, gateway).await,
             None => Client::connect(gateway).await,
         };
+        self.try_enter_over(client).await
+    }
+
+    /// Waits for all that follows a HELLO on a connection that stands.
+    pub(crate) async fn enter_over(&self, client: Client) -> Client {
+        self.try_enter_over(client).await.unwrap_or_else(|closed| {
+            panic!("{self:?} was not let in: {closed:?}");
+        })
+    }
+
+    async fn try_enter_over(&self, mut client: Client) -> Result<Client, Closed> {
         client.send_bytes(&self.encode()).await;
         match client.greeted().await {
             Ok(_) => Ok(client),
@@ -114,7 +123,7 @@ impl Login {
 
 /// A connection to the gateway, and what of its frames has come.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     arrived: BytesMut,
     body: Bytes,
     /// From the WELCOME; 0 before.
@@ -150,12 +159,38 @@ impl Client {
         let socket = socket.expect("a socket");
         prepare(&socket).expect("the socket's options");
         let connected = within("a connection", socket.connect(gateway)).await;
+        Self::over(Stream::Tcp(
+            connected.expect("the gateway takes connections"),
+        ))
+    }
+
+    fn over(stream: Stream) -> Self {
         Self {
-            stream: connected.expect("the gateway takes connections"),
+            stream,
             arrived: BytesMut::new(),
             body: Bytes::new(),
             session: 0,
             broken: None,
+        }
+    }
+
+    /// Goes on under TLS, or says why it cannot. It takes any name that the certificate has to be
+    /// for: it is the gateway's, by the authority in `config`.
+    pub(crate) async fn secured(self, config: &Arc<ClientConfig>) -> Result<Self, std::io::Error> {
+        let Stream::Tcp(stream) = self.stream else {
+            panic!("it is under TLS already");
+        };
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connector = TlsConnector::from(Arc::clone(config));
+        let secured = within("a handshake", connector.connect(name, stream)).await?;
+        Ok(Self::over(Stream::Tls(Box::new(secured))))
+    }
+
+    /// What TLS has found out about the gateway.
+    pub(crate) fn tls(&self) -> &ClientConnection {
+        match &self.stream {
+            Stream::Tls(stream) => stream.get_ref().1,
+            Stream::Tcp(_) => panic!("it is not under TLS"),
         }
     }
 
@@ -216,7 +251,7 @@ impl Client {
                 let frame = GatewayFrame::decode(&self.body);
                 return Some(frame.expect("the gateway keeps to the protocol"));
             }
-            match self.read().await {
+            match self.stream.read(&mut self.arrived).await {
                 Ok(0) if self.arrived.is_empty() => return None,
                 Ok(0) => panic!("the stream ends within a frame: {:?}", self.arrived),
                 Ok(_) => {}
@@ -228,25 +263,10 @@ impl Client {
         }
     }
 
-    async fn read(&mut self) -> std::io::Result<usize> {
-        loop {
-            self.stream.readable().await?;
-            let read: std::io::Result<usize> = SCRATCH.with_borrow_mut(|scratch| {
-                let count = self.stream.try_read(scratch)?;
-                self.arrived.extend_from_slice(&scratch[..count]);
-                Ok(count)
-            });
-            match read {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-        }
-    }
-
     /// Waits until something is there to be read.
     pub(crate) async fn arrival(&self) {
         // Peeking, since what is called readable may have been read already.
-        let peeked = self.stream.peek(&mut [0]).await;
+        let peeked = self.stream.socket().peek(&mut [0]).await;
         peeked.expect("the gateway says why before it closes");
     }
 
@@ -345,12 +365,13 @@ impl Client {
 
     /// Ends this side in order; the other one may still send.
     pub(crate) async fn shut_down(&mut self) {
-        self.stream.shutdown().await.expect("a FIN can be sent");
+        let shut_down = self.stream.shut_down().await;
+        shut_down.expect("a FIN can be sent");
     }
 
     /// Cuts the connection with a reset.
     pub(crate) fn reset(self) {
-        let socket = socket2::SockRef::from(&self.stream);
+        let socket = socket2::SockRef::from(self.stream.socket());
         socket
             .set_linger(Some(Duration::ZERO))
             .expect("a socket may linger");

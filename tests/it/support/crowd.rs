@@ -46,6 +46,33 @@ impl Crowd {
         gateway: SocketAddr,
         logins: impl IntoIterator<Item = Login>,
     ) -> Self {
+        let enter = move |login: Login| async move { login.enter(gateway).await };
+        Self::let_in(at_a_time, logins, enter).await
+    }
+
+    /// The same over connections that `connect` makes.
+    pub(crate) async fn enter_through<F>(
+        logins: impl IntoIterator<Item = Login>,
+        connect: impl Fn() -> F,
+    ) -> Self
+    where
+        F: Future<Output = Client> + Send + 'static,
+    {
+        let enter = |login: Login| {
+            let connecting = connect();
+            async move { login.enter_over(connecting.await).await }
+        };
+        Self::let_in(ENTERING, logins, enter).await
+    }
+
+    async fn let_in<F>(
+        at_a_time: usize,
+        logins: impl IntoIterator<Item = Login>,
+        enter: impl Fn(Login) -> F,
+    ) -> Self
+    where
+        F: Future<Output = Client> + Send + 'static,
+    {
         let entering = Arc::new(Semaphore::new(at_a_time));
         let (is_in, mut entered) = unbounded_channel();
         let (mut seen, mut tasks) = (Vec::new(), JoinSet::new());
@@ -53,9 +80,10 @@ impl Crowd {
             let cell = Arc::new(Mutex::new(Seen::default()));
             seen.push(Arc::clone(&cell));
             let (entering, is_in) = (Arc::clone(&entering), is_in.clone());
+            let client = enter(login);
             tasks.spawn(async move {
                 let turn = entering.acquire_owned().await;
-                let client = login.enter(gateway).await;
+                let client = client.await;
                 drop(turn);
                 // Whoever lets them in may have given up.
                 let _ = is_in.send(());

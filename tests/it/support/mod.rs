@@ -10,12 +10,14 @@
 )]
 
 pub(crate) mod baseline;
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod crowd;
 pub(crate) mod gateway;
 pub(crate) mod process;
 pub(crate) mod scrape;
 pub(crate) mod sender;
+mod stream;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

@@ -1,0 +1,146 @@
+//! The doors for clients: address, TLS, and who may stand before them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustls::ServerConfig;
+
+use super::Listener;
+use super::reader::Table;
+use super::sections::loopback;
+use crate::transport::tls::config::{self, File};
+
+/// Chain and key of a door, read and found to belong together.
+#[derive(Clone)]
+pub struct Tls(Arc<ServerConfig>);
+
+impl Tls {
+    /// As the door takes it.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
+
+pub(super) fn read(root: &Table<'_>) -> Vec<Listener> {
+    let Some(tables) = root.tables("listeners") else {
+        return vec![Listener {
+            name: "native".to_owned(),
+            address: loopback(7400),
+            tls: None,
+            trusted: None,
+        }];
+    };
+    tables.into_iter().map(listener).collect()
+}
+
+fn listener(table: Table<'_>) -> Listener {
+    let name = table.text("name").unwrap_or("native");
+    // The rules of systemd's FileDescriptorName=.
+    if name.is_empty() || 255 < name.len() || name.contains(|c: char| c == ':' || c.is_control()) {
+        let way_out = "write 1 to 255 characters, none a colon or a control character";
+        table.problem(
+            "name",
+            format!("{name:?} cannot be the name of a listener"),
+            way_out,
+        );
+    }
+    let address = table.address("address", loopback(7400));
+    let protocol = table.text("protocol").unwrap_or("native");
+    match protocol {
+        "native" => {}
+        "websocket" | "mqtt" => {
+            let what = format!("protocol {protocol:?} is not in this version");
+            table.problem("protocol", what, "write \"native\"");
+        }
+        other => {
+            let what = format!("unknown protocol {other:?}");
+            table.problem(
+                "protocol",
+                what,
+                "write \"native\", the only one in this version",
+            );
+        }
+    }
+    let tls = tls(&table);
+    let trusted = trusted(&table);
+    table.not_yet("origins", "WebSocket");
+    table.finish();
+    Listener {
+        name: name.to_owned(),
+        address,
+        tls,
+        trusted,
+    }
+}
+
+fn tls(listener: &Table<'_>) -> Option<Tls> {
+    let is_set = listener.is_set("tls");
+    let table = listener.table("tls");
+    let file = |key| {
+        let path = table.text(key);
+        if path.is_none() && is_set && table.entries.is_some() && !table.is_set(key) {
+            let way_out = "write tls = { cert = \"chain.pem\", key = \"key.pem\" }";
+            table.problem(key, "not there", way_out);
+        }
+        path.map(|path| table.document().resolve(path))
+    };
+    let (cert, key) = (file("cert"), file("key"));
+    let loaded = cert.zip(key).and_then(|(cert, key)| {
+        let config = config::load(&cert, &key).map_err(|(file, error)| {
+            let (name, path) = match file {
+                File::Cert => ("cert", &cert),
+                File::Key => ("key", &key),
+            };
+            let what = format!("{} {error}", path.display());
+            table.problem(name, what, error.way_out());
+        });
+        config.ok().map(Tls)
+    });
+    table.finish();
+    loaded
+}
+
+fn trusted(table: &Table<'_>) -> Option<Vec<IpNet>> {
+    let behind_proxy = table.flag("proxy_protocol", false);
+    let texts = table.texts("trusted");
+    if !behind_proxy {
+        if texts.is_some() {
+            let what = "without a PROXY header nobody has to be trusted";
+            let way_out = "write proxy_protocol = true, or take the key out";
+            table.problem("trusted", what, way_out);
+        }
+        return None;
+    }
+    if texts.as_ref().is_none_or(Vec::is_empty) && (!table.is_set("trusted") || texts.is_some()) {
+        let key = if table.is_set("trusted") {
+            "trusted"
+        } else {
+            "proxy_protocol"
+        };
+        let way_out = "name the load balancer: trusted = [\"10.0.0.0/8\"]";
+        table.problem(key, "a PROXY header is taken from nobody", way_out);
+    }
+    let mut networks = Vec::new();
+    for (index, text) in texts.unwrap_or_default().into_iter().enumerate() {
+        // An address alone is a network of one.
+        let network = text.parse::<IpNet>();
+        let network =
+            network.or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
+        match network {
+            Ok(network) => networks.push(network),
+            Err(_) => {
+                let what = format!("{text:?} is not a network");
+                let way_out = "write it as \"10.0.0.0/8\" or \"fd00::/8\", or one address";
+                table.problem(&format!("trusted[{index}]"), what, way_out);
+            }
+        }
+    }
+    Some(networks)
+}

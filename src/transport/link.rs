@@ -1,0 +1,167 @@
+//! A client's stream, plain or TLS: how the hub writes to it, how its task reads from it, and how
+//! it is closed without a reset.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::socket;
+use super::tls::{READ_MAX, Tls};
+use crate::hub::Sink;
+use crate::wire::frame::GatewayFrame;
+use crate::wire::reason::{CloseCode, CloseReason};
+
+/// How long a client has to take its CLOSE, and how much it may still send, so that no reset
+/// overtakes it.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// What a worker reads into: so much that what a client may cause by one read (an answer to
+    /// each of its frames) stays in proportion. Borrowed between two awaits, never over one.
+    pub(super) static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into());
+}
+
+/// A connection as the hub writes to it.
+pub(super) enum Link {
+    /// The frames as they are.
+    Tcp(TcpStream),
+    /// Boxed, since most of it is keys, and a plain connection shall not pay for them.
+    Tls(Box<Tls>),
+}
+
+impl Link {
+    /// The socket, for its options and its address.
+    pub(super) const fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(tls) => tls.stream(),
+        }
+    }
+
+    /// Reads what is there; 0 at the end. `buffer` is [`READ`].
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Tls(tls) => tls.try_read(buffer),
+        }
+    }
+
+    /// Whether [`try_read`](Self::try_read) may find something. What was encrypted and not sent
+    /// goes out meanwhile, when the socket takes it.
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Self::Tls(tls) = self {
+            while tls.has_unsent() && self.stream().poll_write_ready(cx)?.is_ready() {
+                match tls.flush() {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                        return Poll::Ready(Err(error));
+                    }
+                    _ => {}
+                }
+            }
+            if tls.has_ended() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.stream().poll_read_ready(cx)
+    }
+
+    /// Waits until [`try_read`](Self::try_read) may find something.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_read_ready(cx)).await
+    }
+
+    /// Who may be there cannot be told anything yet.
+    pub(super) fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(tls) => tls.is_handshaking(),
+        }
+    }
+
+    /// Ends our direction, behind what was written, as far as the socket takes that.
+    pub(super) fn shut_down(&self) {
+        if let Self::Tls(tls) = self
+            && !tls.is_handshaking()
+        {
+            tls.close();
+        }
+        socket::shut_down_write(self.stream());
+    }
+}
+
+impl Sink for Link {
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, parts) {
+            (Self::Tcp(stream), [one]) => stream.try_write(one),
+            (Self::Tcp(stream), many) => stream.try_write_vectored(many),
+            (Self::Tls(tls), parts) => tls.try_write(parts),
+        }
+    }
+}
+
+/// What an error of the stream means for the connection.
+pub(super) fn end_of(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+        io::ErrorKind::UnexpectedEof => CloseReason::Eof,
+        // It does not speak TLS, or not as it should; an alert has told it.
+        io::ErrorKind::InvalidData => CloseReason::Code(CloseCode::Protocol),
+        _ => CloseReason::Io,
+    }
+}
+
+/// Tells a client that it may not come in, and closes in order.
+pub(super) async fn turn_away(link: &Link, code: CloseCode, retry: u32, text: &str) {
+    if !link.is_handshaking() && say_close(link, code, retry, text) {
+        farewell(link, Instant::now() + FAREWELL).await;
+    }
+}
+
+/// Tells a client so without waiting for it: what it has sent already is read, since a close over
+/// unread bytes is a reset, which could destroy the CLOSE.
+pub(super) fn turn_away_at_once(link: &Link, code: CloseCode, retry: u32, text: &str) {
+    if !link.is_handshaking() && say_close(link, code, retry, text) {
+        link.shut_down();
+        let _ = READ.with_borrow_mut(|buffer| link.stream().try_read(buffer));
+    }
+}
+
+/// Writes a CLOSE. A fresh socket takes it whole; one that does not has a peer which does not
+/// listen.
+fn say_close(link: &Link, code: CloseCode, retry: u32, text: &str) -> bool {
+    let mut frame = Vec::new();
+    GatewayFrame::Close {
+        code,
+        retry_after_ms: retry,
+        reason: text,
+    }
+    .encode(&mut frame);
+    link.try_write(&[IoSlice::new(&frame)])
+        .is_ok_and(|count| count == frame.len())
+}
+
+/// Ends our side, and discards what still comes until the peer has ended its own. Under TLS nobody
+/// decrypts it.
+pub(super) async fn farewell(link: &Link, deadline: Instant) {
+    link.shut_down();
+    let stream = link.stream();
+    let mut left = FAREWELL_BYTES;
+    let discarded = async {
+        while left > 0 && stream.readable().await.is_ok() {
+            let read = READ.with_borrow_mut(|buffer| stream.try_read(buffer));
+            match read {
+                Ok(0) => break,
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    // A peer that goes on sending, or never closes, is cut off.
+    drop(timeout_at(deadline, discarded).await);
+}
