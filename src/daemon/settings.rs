@@ -75,7 +75,7 @@ pub struct Settings {
 }
 
 /// One door for clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Unique; a socket that systemd passes under it takes the place of the address.
     pub name: String,

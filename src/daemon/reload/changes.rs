@@ -106,23 +106,43 @@ impl Changes {
         changes
     }
 
-    /// A listener is the same where its name is; its door stays as it was bound.
+    /// A listener is the same where its name is; its door stays as it was bound, but for what stands
+    /// before HELLO there. Whether that is TLS, or a PROXY header, is a matter of the door.
     fn listeners(&mut self, file: &Settings) {
-        let running = &self.settings.listeners;
         for (index, new) in file.listeners.iter().enumerate() {
-            match running.iter().find(|old| old.name == new.name) {
-                Some(old) if old.address != new.address => {
-                    let key = format!("listeners[{index}].address");
+            let mut running = self.settings.listeners.iter_mut();
+            let Some(old) = running.find(|old| old.name == new.name) else {
+                let key = format!("listeners[{index}] ({:?} is new)", new.name);
+                self.needs_restart.push(key);
+                continue;
+            };
+            if old.address != new.address {
+                self.needs_restart.push(format!("listeners[{index}].address"));
+            }
+            match (&old.tls, &new.tls) {
+                (Some(was), Some(is)) if was != is => {
+                    self.applied.push(format!("listeners[{index}].tls"));
+                    old.tls.clone_from(&new.tls);
+                }
+                (None, Some(_)) | (Some(_), None) => {
+                    self.needs_restart.push(format!("listeners[{index}].tls"));
+                }
+                _ => {}
+            }
+            match (&old.trusted, &new.trusted) {
+                (Some(was), Some(is)) if was != is => {
+                    self.applied.push(format!("listeners[{index}].trusted"));
+                    old.trusted.clone_from(&new.trusted);
+                }
+                (None, Some(_)) | (Some(_), None) => {
+                    let key = format!("listeners[{index}].proxy_protocol");
                     self.needs_restart.push(key);
                 }
-                Some(_) => {}
-                None => {
-                    let key = format!("listeners[{index}] ({:?} is new)", new.name);
-                    self.needs_restart.push(key);
-                }
+                _ => {}
             }
         }
         let is_gone = |name: &str| file.listeners.iter().all(|new| new.name != name);
+        let running = &self.settings.listeners;
         for old in running.iter().filter(|old| is_gone(&old.name)) {
             let key = format!("listeners ({:?} is gone)", old.name);
             self.needs_restart.push(key);

@@ -1,6 +1,7 @@
 //! The doors for clients: address, TLS, and who may stand before them.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -13,18 +14,42 @@ use crate::transport::tls::config::{self, File};
 
 /// Chain and key of a door, read and found to belong together.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    /// The files, for people.
+    cert: PathBuf,
+    key: PathBuf,
+    /// Of what stood in them.
+    digest: config::Digest,
+}
 
 impl Tls {
     /// As the door takes it.
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.config)
+    }
+
+    /// The files of the chain and of the key.
+    pub fn files(&self) -> (&Path, &Path) {
+        (&self.cert, &self.key)
     }
 }
 
+/// The same files with the same contents.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.files() == other.files() && self.digest == other.digest
+    }
+}
+
+impl Eq for Tls {}
+
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tls(..)")
+        f.debug_struct("Tls")
+            .field("cert", &self.cert)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,7 +126,13 @@ fn tls(listener: &Table<'_>) -> Option<Tls> {
             let what = format!("{} {error}", path.display());
             table.problem(name, what, error.way_out());
         });
-        config.ok().map(Tls)
+        let (config, digest) = config.ok()?;
+        Some(Tls {
+            config,
+            cert,
+            key,
+            digest,
+        })
     });
     table.finish();
     loaded

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::value::show_moment;
 use super::{Auth, AuthMode, Key, LogFormat, Settings, Unsigned};
+use crate::transport::auth;
 
 /// What stands for a secret.
 const HIDDEN: &str = "\"***\"";
@@ -23,6 +24,15 @@ impl Settings {
             table(out, "[[listeners]]")?;
             line(out, "name", quoted(&listener.name))?;
             line(out, "address", quoted(listener.address))?;
+            if let Some(tls) = &listener.tls {
+                let (cert, key) = tls.files();
+                let (cert, key) = (quoted(cert.display()), quoted(key.display()));
+                line(out, "tls", format!("{{ cert = {cert}, key = {key} }}"))?;
+            }
+            if let Some(trusted) = &listener.trusted {
+                line(out, "proxy_protocol", true)?;
+                line(out, "trusted", list(trusted.iter().map(quoted)))?;
+            }
         }
         self.write_clients(out)?;
         let udp = &self.udp;
@@ -98,12 +108,39 @@ impl Settings {
 impl Auth {
     fn write(&self, out: &mut String) -> fmt::Result {
         table(out, "[auth]")?;
-        let mode = match self.mode {
-            AuthMode::None => "none",
+        let AuthMode::Jwt(options) = &self.mode else {
+            line(out, "mode", quoted("none"))?;
+            return line(out, "insecure", self.insecure);
         };
-        line(out, "mode", quoted(mode))?;
-        line(out, "insecure", self.insecure)
+        line(out, "mode", quoted("jwt"))?;
+        line(out, "insecure", self.insecure)?;
+        for (key, value) in [("audience", &options.audience), ("issuer", &options.issuer)] {
+            if let Some(value) = value {
+                line(out, key, quoted(value))?;
+            }
+        }
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            options.keys.iter().partition(|(kid, _)| kid.is_some());
+        for (_, key) in unnamed {
+            write_token_key(out, key)?;
+        }
+        for (kid, key) in named {
+            table(out, "[[auth.keys]]")?;
+            line(out, "kid", quoted(kid.as_deref().unwrap_or_default()))?;
+            write_token_key(out, key)?;
+        }
+        Ok(())
     }
+}
+
+/// A public key is no secret, but a file of its own.
+fn write_token_key(out: &mut String, key: &auth::Key) -> fmt::Result {
+    line(out, "algorithm", quoted(key.algorithm().word()))?;
+    let name = match key.algorithm() {
+        auth::Algorithm::Hs256 => "secret",
+        _ => "public_key_file",
+    };
+    line(out, name, HIDDEN)
 }
 
 impl Key {

@@ -13,6 +13,10 @@ use rustls::{InconsistentKeys, ServerConfig};
 /// A chain is a few certificates of a few KB; more is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// SHA-256 of what stands in both files: the same, the same TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digest([u8; 32]);
+
 /// Which of the two files is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum File {
@@ -69,21 +73,27 @@ impl TlsError {
 ///
 /// # Errors
 /// What is wrong, and with which of the files.
-pub fn load(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, (File, TlsError)> {
+pub fn load(cert: &Path, key: &Path) -> Result<(Arc<ServerConfig>, Digest), (File, TlsError)> {
     let chain = read(cert).map_err(|error| (File::Cert, TlsError::Unreadable(error)))?;
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    digest.update(&(chain.len() as u64).to_be_bytes());
+    digest.update(&chain);
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());
     let chain = chain.ok_or((File::Cert, TlsError::Empty("certificate")))?;
     let secret = read(key).map_err(|error| (File::Key, TlsError::Unreadable(error)))?;
+    digest.update(&secret);
     let secret = PrivateKeyDer::from_pem_slice(&secret)
         .map_err(|_| (File::Key, TlsError::Empty("private key")))?;
-    server(chain, secret).map_err(|error| match error {
+    let digest = Digest(digest.finish().as_ref().try_into().unwrap_or_default());
+    let config = server(chain, secret).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             (File::Key, TlsError::Mismatch)
         }
         rustls::Error::InvalidCertificate(_) => (File::Cert, TlsError::Refused(error)),
         error => (File::Key, TlsError::Refused(error)),
-    })
+    });
+    Ok((config?, digest))
 }
 
 /// The same of what was read already.
