@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use divan::{Bencher, black_box};
 use pushgate::hub::access::{Grant, Keyring};
+use pushgate::hub::freshness::Freshness;
 use pushgate::hub::holds::Holds;
 use pushgate::hub::intake::{Intake, IntakeOptions, Moment};
 use pushgate::hub::job::Jobs;
@@ -49,10 +50,8 @@ impl Gateway {
         let remembered = Arc::new(Remembered::new(1_000, keyring.ids(), 27));
         let (jobs, holds) = (Arc::new(Jobs::new(1, 1)), Arc::new(Holds::default()));
         let bounds = IntakeOptions {
-            window_ms: 15_000,
-            future_ms: 1_000,
+            freshness: Freshness::new(15_000, 1_000, 0),
             max_payload: 65_000,
-            remembers_from_ms: 0,
         };
         let intake = Intake::new(hub, keyring, remembered, jobs, holds, bounds);
         Self {

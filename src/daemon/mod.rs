@@ -18,6 +18,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -179,7 +180,7 @@ impl Gateway {
     /// Where clients connect, in the order of the configuration: what of them can be replaced while
     /// they are served, TLS and the networks of load balancers.
     pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
-        self.listeners.iter().map(|(_, door)| door)
+        self.parts.entrances.iter()
     }
 
     /// Who is connected.

@@ -9,7 +9,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::shares::Shares;

@@ -13,9 +13,7 @@ use tracing::debug;
 
 use super::connection::Clients;
 use super::door::Door;
-use super::link::{
-    FAREWELL, Link, READ, end_of, farewell, turn_away, turn_away_at_once,
-};
+use super::link::{FAREWELL, Link, READ, end_of, farewell, turn_away, turn_away_at_once};
 use super::listener::ConnectionPermit;
 use super::proxy::{self, Fault};
 use super::renewal::refusal;

@@ -177,7 +177,7 @@ async fn everybody_comes_back_at_once_after_a_kill() {
         let scrape = gateway.scrape().await;
         let told = [&metrics[0], &metrics[1]].map(|name| scrape.value(name));
         let kernel = listen_counts();
-        println!("{before:?} before, {kernel:?} now, {ended:?}");
+        eprintln!("{before:?} before, {kernel:?} now, {ended:?}");
         (told == kernel)
             .then_some(())
             .ok_or_else(|| format!("{told:?}, and the kernel says {kernel:?}"))

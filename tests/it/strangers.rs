@@ -187,7 +187,7 @@ async fn strangers_cause_no_more_memory_than_is_stated() {
     .await;
     let caused = gateway.resident_bytes().saturating_sub(at_first);
     let stated = seats * SEAT_BYTES + BESIDE_BYTES;
-    println!("{caused} bytes by {seats} seats, stated {stated}");
+    eprintln!("{caused} bytes by {seats} seats, stated {stated}");
     assert!(caused <= stated, "{caused} bytes, stated {stated}");
     assert!(
         caused >= seats * MAX_HELLO as u64 / 2,

@@ -294,7 +294,8 @@ async fn a_new_certificate_is_shown_to_new_clients_and_drops_nobody() {
     let (first, mut old) = enter("old").await;
     authority.certify("second");
     let [cert, key] = ["second.pem", "second.key"].map(|file| authority.path(file));
-    assert!(door.set_tls(config::load(&cert, &key).expect("they fit")));
+    let (config, _) = config::load(&cert, &key).expect("they fit");
+    assert!(door.set_tls(config));
     let (second, mut new) = enter("new").await;
     assert_ne!(first, second);
     old.assert_alive().await;

@@ -117,7 +117,8 @@ impl Changes {
                 continue;
             };
             if old.address != new.address {
-                self.needs_restart.push(format!("listeners[{index}].address"));
+                self.needs_restart
+                    .push(format!("listeners[{index}].address"));
             }
             match (&old.tls, &new.tls) {
                 (Some(was), Some(is)) if was != is => {

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::secrets::line_of;
 use super::reader::Table;
+use super::secrets::line_of;
 use super::{Auth, AuthMode};
 use crate::transport::auth::{Algorithm, Key, Options, PEM_BYTES_MAX};
 

@@ -12,6 +12,7 @@ use super::super::job::Jobs;
 use super::super::pump::Pump;
 use super::super::remembered::Remembered;
 use super::options;
+use crate::hub::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::wire::datagram::{Header, ReplyMode, RequestBody, Target, encode_request};
 use crate::wire::reason::{RejectCause, Status};
@@ -53,10 +54,8 @@ impl Fixture {
         let remembered = Arc::new(Remembered::new(1_000, keyring.ids(), 27));
         let (jobs, holds) = (Arc::new(Jobs::new(10, 1)), Arc::new(Holds::default()));
         let bounds = IntakeOptions {
-            window_ms: 15_000,
-            future_ms: 1_000,
+            freshness: Freshness::new(15_000, 1_000, 0),
             max_payload: 65_000,
-            remembers_from_ms: 0,
         };
         let intake = Intake::new(hub, keyring, remembered, jobs, holds, bounds);
         let source = ([192, 0, 2, 1], 5).into();

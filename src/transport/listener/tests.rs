@@ -3,10 +3,16 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant as Monotonic;
 
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
 use super::*;
+use crate::clock::Clock;
 use crate::hub::holds::Holds;
 use crate::hub::{Hub, Options};
 use crate::metrics::Metrics;
+use crate::transport::auth::Auth;
+use crate::transport::connection::ClientLimits;
 use crate::transport::strangers::Strangers;
 
 fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
@@ -24,14 +30,20 @@ fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
     let ledger = Ledger::new(&metrics);
     let clients = Clients {
         strangers: Strangers::new(max_connections, &metrics),
-        hub: Arc::new(Hub::new(options, metrics, 1, Monotonic::now())),
         holds: Arc::new(Holds::default()),
-        handshake_timeout: Duration::from_secs(10),
-        heartbeat_s: 30,
-        max_hello: 16_384,
-        max_frame: 4_096,
+        auth: ArcSwap::from_pointee(Auth::None),
+        clock: Clock::system(),
+        limits: ArcSwap::from_pointee(ClientLimits {
+            handshake_timeout: Duration::from_secs(10),
+            heartbeat_s: 30,
+            max_hello: 16_384,
+            max_frame: 4_096,
+        }),
+        turns: Semaphore::new(1),
+        proxy_log: Throttle::new(LOG_PERIOD, &metrics),
         draining: AtomicBool::new(false),
         leaving: CancellationToken::new(),
+        hub: Arc::new(Hub::new(options, metrics, 1, Monotonic::now())),
     };
     let bounds = bounds(max_connections, max_per_address);
     Arc::new(Doors::new(bounds, Arc::new(clients), ledger))
@@ -67,13 +79,13 @@ async fn an_ipv6_network_and_a_mapped_address_are_one_source_each() {
         "192.0.2.1",
         "::ffff:192.0.2.1",
     ] {
-        inside.push(doors.admit(address(peer)).expect("there is a place"));
+        inside.push(doors.admit(Some(address(peer))).expect("there is a place"));
     }
     for peer in ["2001:db8::3", "::ffff:192.0.2.1", "192.0.2.1"] {
-        assert!(doors.admit(address(peer)).is_err(), "{peer}");
+        assert!(doors.admit(Some(address(peer))).is_err(), "{peer}");
     }
     assert!(
-        doors.admit(address("2001:db8:0:1::1")).is_ok(),
+        doors.admit(Some(address("2001:db8:0:1::1"))).is_ok(),
         "another /64"
     );
     assert_eq!(doors.admitted(), 4, "who was turned away holds nothing");
@@ -86,11 +98,11 @@ async fn an_ipv6_network_and_a_mapped_address_are_one_source_each() {
 async fn a_connection_is_counted_where_its_proxy_says_that_it_comes_from() {
     let doors = doors(100, 1);
     let (proxy, client) = (address("127.0.0.1"), address("192.0.2.1"));
-    let first = doors.admit(proxy).expect("there is a place");
-    assert!(doors.admit(proxy).is_err());
+    let first = doors.admit(Some(proxy)).expect("there is a place");
+    assert!(doors.admit(Some(proxy)).is_err());
     first.set_address(client).expect("the first of its source");
     let second = doors
-        .admit(proxy)
+        .admit(Some(proxy))
         .expect("the proxy's place was given back");
     assert!(second.set_address(client).is_err());
     drop(first);
@@ -104,16 +116,18 @@ async fn a_connection_is_counted_where_its_proxy_says_that_it_comes_from() {
 async fn other_bounds_hold_for_those_who_come() {
     let doors = doors(2, 0);
     let peer = address("192.0.2.1");
-    let inside = [(); 2].map(|()| doors.admit(peer).expect("there is a place"));
-    assert!(doors.admit(peer).is_err());
+    let inside = [(); 2].map(|()| doors.admit(Some(peer)).expect("there is a place"));
+    assert!(doors.admit(Some(peer)).is_err());
     doors.set_bounds(bounds(4, 1));
     let third = doors
-        .admit(peer)
+        .admit(Some(peer))
         .expect("those from before are not counted");
-    assert!(doors.admit(peer).is_err(), "one of this source");
-    let other = doors.admit(address("192.0.2.2")).expect("another source");
+    assert!(doors.admit(Some(peer)).is_err(), "one of this source");
+    let other = doors
+        .admit(Some(address("192.0.2.2")))
+        .expect("another source");
     doors.set_bounds(bounds(1, 0));
-    assert!(doors.admit(peer).is_err());
+    assert!(doors.admit(Some(peer)).is_err());
     drop((inside, third, other));
     assert_eq!(doors.admitted(), 0);
     assert!(doors.by_source().is_empty());
