@@ -7,7 +7,7 @@ use crate::support::baseline::Baseline;
 use crate::support::client::Login;
 use crate::support::gateway::Gateway;
 use crate::support::scrape::Scrape;
-use crate::support::{eventually, within};
+use crate::support::{eventually, within, write_secret};
 
 const TOKEN: &str = "0123456789abcdef-of-the-admin";
 
@@ -151,7 +151,7 @@ async fn who_may_not_ask_is_told_so_and_nothing_is_done() {
 async fn a_token_is_asked_for_wherever_it_is_set() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("token");
-    std::fs::write(&path, TOKEN).expect("the token is written");
+    write_secret(&path, TOKEN);
     // Not loopback, which is where it must be set: see the refused configurations.
     let config = format!("[admin]\nlisten = \"0.0.0.0:0\"\ntoken_file = {path:?}\n");
     let mut gateway = Gateway::start(&config);

@@ -22,6 +22,8 @@ use crate::wire::frame::{CLOSE, ClientFrame, GatewayFrame, PING, PUSH, WELCOME};
 pub const PER_ADDRESS: usize = 28_000;
 /// Source addresses that are used in turn: 127.0.0.1 to 127.0.0.254.
 const HOSTS: usize = 254;
+/// The receive buffer of a client that never reads, in bytes.
+const STALLED_RECEIVES: usize = 4096;
 /// HELLOs that wait for their WELCOME at once.
 const HANDSHAKES_MAX: usize = 256;
 /// Long enough for many frames of one client in one read.
@@ -215,10 +217,14 @@ impl Crowd {
     /// When epoll does not let go of it.
     pub fn stall(&mut self, client: usize) -> anyhow::Result<()> {
         self.stalled += 1;
-        match &self.members[client].stream {
-            Some(stream) => epoll::delete(&self.epoll, stream).context("epoll"),
-            None => Ok(()),
-        }
+        let Some(stream) = &self.members[client].stream else {
+            return Ok(());
+        };
+        // Or the kernel would take in on its side what a run of seconds has for it.
+        socket2::SockRef::from(stream)
+            .set_recv_buffer_size(STALLED_RECEIVES)
+            .context("a receive buffer")?;
+        epoll::delete(&self.epoll, stream).context("epoll")
     }
 
     /// Cuts off those who never read, the last `stalled` ones; others may take their numbers.
@@ -362,7 +368,9 @@ pub(super) fn connect(server: SocketAddr, network: u8, client: usize) -> io::Res
         Some(Protocol::TCP),
     )?;
     if server.is_ipv4() && server.ip().is_loopback() {
-        let host = u8::try_from(1 + client / PER_ADDRESS % HOSTS).unwrap_or(u8::MAX);
+        // Another process has left its ports in TIME_WAIT: this one begins elsewhere.
+        let begin = std::process::id() as usize;
+        let host = u8::try_from(1 + (begin + client / PER_ADDRESS) % HOSTS).unwrap_or(u8::MAX);
         let source = SocketAddr::from((Ipv4Addr::new(127, 0, network, host), 0));
         socket.bind(&source.into())?;
     }

@@ -10,6 +10,7 @@ use crate::support::client::Login;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::sender::{Sender, push};
+use crate::support::write_secret;
 
 #[tokio::test]
 async fn keys_come_and_go_by_sighup() {
@@ -87,7 +88,7 @@ async fn keys_come_and_go_by_sighup() {
 async fn the_admin_door_takes_another_token_and_other_hosts() {
     let gateway = Gateway::start("");
     let directory = gateway.directory.path();
-    std::fs::write(directory.join("token"), "0123456789abcdef\n").expect("is written");
+    write_secret(&directory.join("token"), "0123456789abcdef\n");
     let host = format!("Host: {}\r\n", gateway.admin);
     let status = async |headers: &str| gateway.ask("GET /healthz", headers, "").await.0;
     assert_eq!(status("Host: push.example\r\n").await, 403);
@@ -104,7 +105,7 @@ async fn the_admin_door_takes_another_token_and_other_hosts() {
         200
     );
     // The file of the token alone is another.
-    std::fs::write(directory.join("token"), "fedcba9876543210\n").expect("is written");
+    write_secret(&directory.join("token"), "fedcba9876543210\n");
     gateway.signal(Signal::HUP);
     eventually("the old token is none any more", async || {
         let now = status(&format!("{host}{bearer}")).await;

@@ -20,9 +20,19 @@ pub(crate) mod sender;
 mod stream;
 
 use std::fmt::Display;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use process::STEP;
+
+/// Writes a file that its owner alone can read, as secrets must be.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("the directory is writable");
+    let mode = Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, mode).expect("the file is ours");
+}
 
 /// How long a state that has to come may take.
 const EVENTUALLY: Duration = Duration::from_secs(10);

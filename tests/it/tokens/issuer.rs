@@ -5,6 +5,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::support::process::Process;
+use crate::support::write_secret;
 
 const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const NEW: &str = "abababababababababababababababababababababababababababababababab";
@@ -26,7 +27,7 @@ impl Issuer {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         for (name, secret) in [("old", OLD), ("new", NEW)] {
-            std::fs::write(directory.path().join(name), secret).expect("a secret is written");
+            write_secret(&directory.path().join(name), secret);
         }
         Self { directory }
     }

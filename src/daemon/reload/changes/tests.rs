@@ -1,9 +1,17 @@
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
 
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+fn write_token(directory: &Path) {
+    let path = directory.join("token");
+    std::fs::write(&path, "0123456789abcdef").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+}
 
 #[track_caller]
 fn settings(text: &str) -> Settings {
@@ -93,7 +101,7 @@ fn readme() -> BTreeMap<String, bool> {
 fn each_key_changes_as_the_readme_says() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.toml");
-    std::fs::write(directory.path().join("token"), "0123456789abcdef").unwrap();
+    write_token(directory.path());
     let running = Settings::default();
     let mut told = readme();
     for (key, value) in OTHER.iter().filter(|(_, value)| !value.is_empty()) {
@@ -214,7 +222,7 @@ fn what_needs_a_restart_is_named_until_then() {
 fn what_runs_on_is_checked_with_what_a_file_brings() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.toml");
-    std::fs::write(directory.path().join("token"), "0123456789abcdef").unwrap();
+    write_token(directory.path());
     let key = format!("[[keys]]\nid = 7\nsecret = \"{SECRET}\"\n");
     for (running, word) in [
         (

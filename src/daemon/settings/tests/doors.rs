@@ -43,7 +43,13 @@ fn a_chain_and_its_key_are_read_from_the_directory_of_the_file() {
     let settings = Settings::parse(text, &files.path().join("pushgate.toml")).unwrap();
     let listener = &settings.listeners[0];
     assert!(listener.tls.is_some() && listener.trusted.is_none());
-    assert_eq!(format!("{:?}", listener.tls), "Some(Tls(..))");
+    let shown = format!("{:?}", listener.tls);
+    assert!(
+        shown.contains("chain.pem") && !shown.contains("PRIVATE"),
+        "{shown}"
+    );
+    let again = Settings::parse(text, &files.path().join("pushgate.toml")).unwrap();
+    assert_eq!(listener.tls, again.listeners[0].tls, "the same files");
 }
 
 #[test]

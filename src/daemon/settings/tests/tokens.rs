@@ -1,5 +1,8 @@
 //! `[auth]` in mode "jwt": keys, and all that can be wrong with them.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::transport::auth::Algorithm;
 
@@ -29,7 +32,9 @@ fn directory() -> tempfile::TempDir {
         ),
         ("long", &"a".repeat(20_000)),
     ] {
-        std::fs::write(directory.path().join(name), text).unwrap();
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     }
     directory
 }
