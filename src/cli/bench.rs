@@ -116,8 +116,8 @@ pub(super) struct Bench {
     /// The same as a number of clients, 0 to 1000000 [default in memory: 10]
     #[arg(long, value_name = "N", conflicts_with = "stalled", value_parser = count(0, 1_000_000))]
     stalled_count: Option<usize>,
-    /// In isolation, send so many datagrams with a wrong MAC a second, each as long as a push, up to
-    /// 10000000
+    /// In isolation, send so many datagrams with a wrong MAC a second, each as long as a push, up
+    /// to 10000000
     #[arg(long, value_name = "PER_SECOND", value_parser = storm)]
     storm: Option<f64>,
     /// Every other kind of bad datagram in it as well, in turn

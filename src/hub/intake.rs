@@ -210,9 +210,7 @@ impl Intake {
             };
             return answered(answer.as_ref(), moment, &ended, &[], out);
         }
-        metrics
-            .sender_skew
-            .observe(skew_seconds(moment.unix_ms, header.time_ms));
+        cx.skewed(metrics, skew_seconds(moment.unix_ms, header.time_ms));
         let mut call = Call {
             id,
             digest,

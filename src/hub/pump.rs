@@ -28,9 +28,14 @@ const ROUNDS: usize = 4;
 pub struct Pump {
     /// The caller's reading of the clock: age and latency are counted to it.
     pub now: Instant,
+    /// The last reading of it that anybody has made on the way.
+    pub latest: Instant,
     written: u64,
     /// Made when the first delivery is counted: most callers have none.
     latency: Option<LocalHistogram>,
+    /// The same for datagrams: how far their senders' clocks are apart, and how long pushes took.
+    skew: Option<LocalHistogram>,
+    took: Option<LocalHistogram>,
     pub(super) batch: Vec<Taken>,
     /// The members that a walk is about to visit.
     pub(super) members: Vec<Arc<Session>>,
@@ -41,8 +46,11 @@ impl Pump {
     pub const fn new(now: Instant) -> Self {
         Self {
             now,
+            latest: now,
             written: 0,
             latency: None,
+            skew: None,
+            took: None,
             batch: Vec::new(),
             members: Vec::new(),
         }
@@ -51,9 +59,27 @@ impl Pump {
     /// Merges the counts so far.
     pub fn merge(&mut self, metrics: &Metrics) {
         metrics.deliveries(Outcome::Written, std::mem::take(&mut self.written));
-        if let Some(latency) = &self.latency {
-            latency.flush();
+        for histogram in [&self.latency, &self.skew, &self.took]
+            .into_iter()
+            .flatten()
+        {
+            histogram.flush();
         }
+    }
+
+    /// A sender's clock, in seconds that ours is ahead of it.
+    pub(super) fn skewed(&mut self, metrics: &Metrics, seconds: f64) {
+        let skew = self.skew.get_or_insert_with(|| metrics.sender_skew.local());
+        skew.observe(seconds);
+    }
+
+    /// A push that was done at once has taken until `latest`.
+    pub(super) fn push_ended(&mut self, metrics: &Metrics, began: Instant) {
+        let took = self.latest.saturating_duration_since(began);
+        let histogram = self
+            .took
+            .get_or_insert_with(|| metrics.push_duration.local());
+        histogram.observe(took.as_secs_f64());
     }
 
     pub(super) fn delivered(&mut self, metrics: &Metrics, message: &Message) {

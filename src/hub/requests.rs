@@ -123,11 +123,8 @@ impl Intake {
             }
             (Appended::Walk(mut walk), _) => walk.finish(&self.hub, call.cx),
         };
-        let elapsed = monotonic().saturating_duration_since(call.moment.instant);
-        self.hub
-            .metrics()
-            .push_duration
-            .observe(elapsed.as_secs_f64());
+        call.cx.latest = monotonic();
+        call.cx.push_ended(self.hub.metrics(), call.moment.instant);
         let outcome = Outcome::done(counts);
         self.remember(room, call, &outcome);
         Ok(Carried::AtOnce(outcome))
@@ -204,6 +201,7 @@ impl Intake {
                 counts.refused += 1;
             }
         }
+        call.cx.latest = monotonic();
         let outcome = Outcome::done(counts);
         self.remember(room, call, &outcome);
         Ok(outcome)

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -46,7 +47,7 @@ impl Link {
     /// Reads what is there; 0 at the end. `buffer` is [`READ`].
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Tcp(stream) => read_some(stream, buffer),
             Self::Tls(tls) => tls.try_read(buffer),
         }
     }
@@ -91,6 +92,25 @@ impl Link {
             tls.close();
         }
         socket::shut_down_write(self.stream());
+    }
+}
+
+/// Reads what is there; 0 at the end. A read that does not fill the buffer has taken everything
+/// (epoll(7), question 9), and the runtime is told so: the next wait is for something new, and
+/// needs no read that finds nothing. What comes between the two is a new event, and not lost.
+fn read_some(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    let read = stream.try_io(Interest::READABLE, || {
+        count = rustix::io::read(stream, &mut *buffer)?;
+        match count {
+            0 => Ok(()),
+            some if some == buffer.len() => Ok(()),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => Ok(count),
+        read => read.map(|()| count),
     }
 }
 

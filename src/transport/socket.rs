@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -70,7 +71,10 @@ pub fn bind_udp(address: SocketAddr, receive_buffer: usize) -> io::Result<std::n
         Some(Protocol::UDP),
     )?;
     socket.set_nonblocking(true)?;
-    socket.set_recv_buffer_size(receive_buffer)?;
+    // Beyond net.core.rmem_max for who may: root, or CAP_NET_ADMIN.
+    if set_socket_recv_buffer_size_force(&socket, receive_buffer).is_err() {
+        socket.set_recv_buffer_size(receive_buffer)?;
+    }
     // The kernel doubles what it gives, for its own books.
     let given = socket.recv_buffer_size()? / 2;
     if given < receive_buffer {

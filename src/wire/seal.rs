@@ -16,8 +16,8 @@ const MAC_BYTES: usize = HEADER_BYTES - MAC_OFFSET;
 /// A service's key. Its debug output holds no part of the secret.
 ///
 /// What it holds is not the secret but two states of SHA-256 that the secret has gone into, and
-/// they suffice to sign. They are not wiped when it is dropped: ring gives no way to. The secret's own
-/// bytes are, here and wherever they were read.
+/// they suffice to sign. They are not wiped when it is dropped: ring gives no way to. The secret's
+/// own bytes are, here and wherever they were read.
 #[derive(Clone)]
 pub struct Key(hmac::Key);
 

@@ -289,6 +289,8 @@ async fn garbage_and_half_requests_hold_nobody_up() {
 #[tokio::test]
 async fn one_profile_runs_at_a_time_and_ends_with_who_asked() {
     let gateway = Gateway::start("");
+    // The first profile opens what the profiler keeps.
+    assert_eq!(gateway.get("/debug/pprof/profile?seconds=1").await.0, 200);
     let baseline = Baseline::of(&gateway).await;
     // Two minutes, of which nobody here waits for the end.
     let ask = format!(

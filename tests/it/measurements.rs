@@ -84,7 +84,12 @@ fn the_stalled_are_cut_off_and_every_delivery_is_accounted_for() {
     assert_eq!(count(&report, "missed"), 0);
     assert_eq!(count(&report, "stalled"), 2);
     assert_eq!(count(&report, "closed_slow"), 2);
-    assert_eq!(count(&report, "disturbed_matched"), 2 * 160 * 4);
+    // Those who are cut off are not matched any more.
+    let matched = count(&report, "disturbed_matched");
+    assert!(
+        (2 * 160 * 3 + 2..=2 * 160 * 4).contains(&matched),
+        "{matched}"
+    );
     assert_eq!(count(&report, "disturbed_unaccounted"), 0);
     assert_eq!(recorded(&report, "quiet: at a client"), 2 * 160 * 4);
     assert_eq!(recorded(&report, "disturbed: at a client"), 2 * 160 * 3);

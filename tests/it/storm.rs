@@ -157,9 +157,9 @@ async fn everybody_comes_back_at_once_after_a_kill() {
     let stop = Arc::new(AtomicBool::new(false));
     let pushing = push_steadily(&gateway, &stop);
     let crowd = Crowd::enter_by(clients(), native, logins()).await;
-    over.store(true, Ordering::Relaxed);
     let sessions = gateway.scrape().await.value("pushgate_sessions");
     assert_eq!(sessions, (clients() + HOLDERS) as u64, "all are back");
+    over.store(true, Ordering::Relaxed);
     for answers in asking.join_all().await {
         assert!(answers > 1, "{answers} answers during the storm");
     }

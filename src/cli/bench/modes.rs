@@ -119,5 +119,6 @@ fn answers(rig: &Rig, total: &Cost, report: &mut Report) {
     report.count("answered done", answers.done);
     report.count("answered busy", answers.busy);
     report.count("answered otherwise", answers.other);
+    report.count("sent again", rig.load.pusher.answers.repeats);
     report.count("unanswered", rig.load.pusher.unanswered() as u64);
 }

@@ -34,6 +34,8 @@ pub struct Answers {
     pub other: u64,
     /// The last of those.
     pub last_other: Option<Status>,
+    /// Requests that were sent again.
+    pub repeats: u64,
     /// Deliveries that the kernel took at once.
     pub written: u64,
     /// Deliveries that waited in the log when the job ended.
@@ -42,7 +44,15 @@ pub struct Answers {
     pub refused: u64,
 }
 
-/// The sender.
+/// A request without an answer.
+struct Sent {
+    due: Instant,
+    bytes: Box<[u8]>,
+    again: Instant,
+    pause: Duration,
+}
+
+/// The sender. What is not answered it sends again, as senders shall.
 pub struct Pusher {
     socket: UdpSocket,
     key: Option<(u32, Key)>,
@@ -51,7 +61,9 @@ pub struct Pusher {
     ahead_ms: i64,
     prefix: [u8; 8],
     count: u64,
-    sent: HashMap<u64, Instant>,
+    sent: HashMap<u64, Sent>,
+    /// When it is looked for what has to be sent again.
+    look: Instant,
     bytes: Vec<u8>,
     /// What came back.
     pub answers: Answers,
@@ -83,6 +95,7 @@ impl Pusher {
             prefix,
             count: 0,
             sent: HashMap::new(),
+            look: Instant::now(),
             bytes: Vec::new(),
             answers: Answers::default(),
         };
@@ -136,16 +149,25 @@ impl Pusher {
             bytes.len()
         );
         let sent = self.socket.send(&bytes);
-        self.bytes = bytes;
-        match sent {
+        let pushed = match sent {
             Ok(_) => {
-                self.sent.insert(self.count, due);
+                let again = Instant::now() + ASK_EVERY;
+                let (bytes, pause) = (bytes.as_slice().into(), ASK_EVERY);
+                let sent = Sent {
+                    due,
+                    bytes,
+                    again,
+                    pause,
+                };
+                self.sent.insert(self.count, sent);
                 self.count += 1;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error).context("cannot send"),
-        }
+        };
+        self.bytes = bytes;
+        pushed
     }
 
     /// Takes every answer that is there; `answered` hears how long each took.
@@ -157,17 +179,40 @@ impl Pusher {
         loop {
             let count = match self.socket.recv(&mut buffer) {
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("the gateway's UDP door"),
             };
             let key = self.key.as_ref().map(|(_, key)| key);
             let Ok((header, reply)) = decode_reply(&buffer[..count], key) else {
                 continue;
             };
+            // Of one that was sent again and whose job runs: its result comes.
+            if reply.status == Status::Accepted {
+                continue;
+            }
             if let Some(sent) = self.number(&header).and_then(|n| self.sent.remove(&n)) {
-                answered(sent.elapsed());
+                answered(sent.due.elapsed());
                 self.answers.note(reply.status, &reply.counts);
             }
+        }
+        self.send_again(Instant::now());
+        Ok(())
+    }
+
+    /// Sends again what is not answered for so long: after 250 ms, doubling to 4 s.
+    fn send_again(&mut self, now: Instant) {
+        const LONGEST: Duration = Duration::from_secs(4);
+        const LOOK_EVERY: Duration = Duration::from_millis(50);
+        if self.sent.is_empty() || now < self.look {
+            return;
+        }
+        self.look = now + LOOK_EVERY;
+        for sent in self.sent.values_mut().filter(|sent| sent.again <= now) {
+            sent.pause = (2 * sent.pause).min(LONGEST);
+            sent.again = now + sent.pause;
+            // Where it does not go out this time it will the next.
+            let _ = self.socket.send(&sent.bytes);
+            self.answers.repeats += 1;
         }
     }
 

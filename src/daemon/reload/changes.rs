@@ -106,8 +106,8 @@ impl Changes {
         changes
     }
 
-    /// A listener is the same where its name is; its door stays as it was bound, but for what stands
-    /// before HELLO there. Whether that is TLS, or a PROXY header, is a matter of the door.
+    /// A listener is the same where its name is; its door stays as it was bound, but for what
+    /// stands before HELLO there. Whether that is TLS, or a PROXY header, is a matter of the door.
     fn listeners(&mut self, file: &Settings) {
         for (index, new) in file.listeners.iter().enumerate() {
             let mut running = self.settings.listeners.iter_mut();

@@ -1,0 +1,149 @@
+//! What a label of a metric may say: closed lists.
+
+/// What became of a message at one session that it was due for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel has taken all of it.
+    Written,
+    /// Its ttl ended first.
+    Expired,
+    /// A newer one with its collapse key took its place.
+    Superseded,
+    /// A replaying session did not reach it in time, or it was dropped at a bound.
+    Skipped,
+    /// The session left the group it was addressed to.
+    Left,
+    /// The session was cut as a slow consumer with this ahead of it.
+    Slow,
+    /// The session ended for another reason with this ahead of it.
+    Closed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of its index.
+    pub const ALL: [Self; 7] = [
+        Self::Written,
+        Self::Expired,
+        Self::Superseded,
+        Self::Skipped,
+        Self::Left,
+        Self::Slow,
+        Self::Closed,
+    ];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::Skipped => "skipped",
+            Self::Left => "left",
+            Self::Slow => "slow",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What an accept loop was refused by the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptError {
+    /// No descriptor left in this process.
+    Emfile,
+    /// None left in the system.
+    Enfile,
+    /// No buffer space.
+    Enobufs,
+    /// No memory.
+    Enomem,
+    /// Anything else.
+    Other,
+}
+
+impl AcceptError {
+    /// Every kind, in the order of its index.
+    pub const ALL: [Self; 5] = [
+        Self::Emfile,
+        Self::Enfile,
+        Self::Enobufs,
+        Self::Enomem,
+        Self::Other,
+    ];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Emfile => "emfile",
+            Self::Enfile => "enfile",
+            Self::Enobufs => "enobufs",
+            Self::Enomem => "enomem",
+            Self::Other => "other",
+        }
+    }
+
+    /// The kind of an error that `accept` gave.
+    pub fn of(error: &std::io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => Self::Emfile,
+            Some(Errno::NFILE) => Self::Enfile,
+            Some(Errno::NOBUFS) => Self::Enobufs,
+            Some(Errno::NOMEM) => Self::Enomem,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether it is a lack of something that only time brings back; a peer that went away while it
+    /// waited to be accepted is not.
+    pub const fn is_shortage(self) -> bool {
+        !matches!(self, Self::Other)
+    }
+}
+
+/// What a reload of the configuration came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadResult {
+    /// Something holds now that did not before.
+    Applied,
+    /// Nothing of what can be changed was another than before.
+    Unchanged,
+    /// Nothing was changed: the file cannot be run, or a reload was not possible.
+    Refused,
+}
+
+impl ReloadResult {
+    /// Every result, in the order of its index.
+    pub const ALL: [Self; 3] = [Self::Applied, Self::Unchanged, Self::Refused];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Why a connection to a door behind a load balancer was closed unheard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyReject {
+    /// The peer is in none of the trusted networks.
+    Untrusted,
+    /// What came first is no PROXY header of version 2.
+    Malformed,
+}
+
+impl ProxyReject {
+    /// Every cause, in the order of its index.
+    pub const ALL: [Self; 2] = [Self::Untrusted, Self::Malformed];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::Malformed => "malformed",
+        }
+    }
+}
