@@ -216,7 +216,7 @@ fn only_the_ledger_spawns() {
     ];
     let found = uses(&ways, |path, line| {
         path == "src/ledger.rs"
-            // The load generator has no runtime: one thread reads its child's log, others make load.
+            // The load generator has no runtime: one thread reads a child's log, others make load.
             || path == "src/cli/bench/child.rs"
             || path == "src/cli/bench/beside.rs"
             || line.contains("ledger.spawn(Kind::")
