@@ -191,8 +191,9 @@ async fn enter(
     let hub = &clients.hub;
     let away = |link, code, why| Err((link, Turned::away(hub, code, why)));
     let mut bytes = Vec::new();
-    // In a storm HELLO is there before its connection is accepted, and neither a timer nor a seat
-    // is needed.
+    // HELLO most often comes right behind the connection: after a turn of the others it is there,
+    // and neither a timer nor a seat is needed, nor a read that finds nothing.
+    tokio::task::yield_now().await;
     let read = match &link {
         Link::Tcp(_) => try_read_hello(&link, clients.limits().max_hello, &mut bytes),
         Link::Tls(_) => Ok(None),

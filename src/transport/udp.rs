@@ -10,7 +10,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -98,20 +98,25 @@ impl UdpDoor {
         let mut buffers = vec![0; BATCH_SIZE * BUFFER_STRIDE];
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let (mut out, mut outbox) = (Vec::new(), Outbox::default());
+        let mut stopped = std::pin::pin!(stop.cancelled());
+        // The watchdog asks whether this loop turns; without datagrams it turns once a second.
+        let mut beats = interval(Duration::from_secs(1));
         loop {
             self.beat.note();
-            // The watchdog asks whether this loop turns; without datagrams it turns once a second.
             let received = tokio::select! {
-                () = stop.cancelled() => return,
+                () = &mut stopped => return,
                 received = self.receive(&mut buffers, &mut metas) => received,
-                () = tokio::time::sleep(Duration::from_secs(1)) => continue,
+                _ = beats.tick() => continue,
             };
             match received {
                 Ok(count) => {
                     let chunks = buffers.chunks(BUFFER_STRIDE).zip(&metas).take(count);
                     self.handle_batch(chunks, &mut out, &mut outbox).await;
-                    // The budget: one batch, then whoever else is ready.
-                    tokio::task::yield_now().await;
+                    // The budget: one batch, then whoever else is ready. After less than that there
+                    // was nothing more, and the loop waits in any case.
+                    if count == BATCH_SIZE {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(error) => {
                     // An ICMP error of an earlier answer, or a shortage of memory: neither ends the
@@ -125,15 +130,28 @@ impl UdpDoor {
         }
     }
 
+    /// Waits for datagrams and takes a batch of them. Where it is no whole one there were no more:
+    /// the runtime is told so, which saves the call that would find nothing.
     async fn receive(&self, buffers: &mut [u8], metas: &mut [RecvMeta]) -> io::Result<usize> {
-        self.socket
-            .async_io(Interest::READABLE, || {
+        loop {
+            self.socket.readable().await?;
+            let mut count = 0;
+            let received = self.socket.try_io(Interest::READABLE, || {
                 let mut slices = buffers.chunks_mut(BUFFER_STRIDE);
                 let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
                     std::array::from_fn(|_| IoSliceMut::new(slices.next().unwrap_or_default()));
-                self.state.recv((&self.socket).into(), &mut slices, metas)
-            })
-            .await
+                count = self.state.recv((&self.socket).into(), &mut slices, metas)?;
+                match count {
+                    BATCH_SIZE => Ok(()),
+                    _ => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            });
+            match received {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ if count > 0 => return Ok(count),
+                _ => {}
+            }
+        }
     }
 
     async fn handle_batch<'a>(
