@@ -87,38 +87,53 @@ async fn let_in(
         }
     };
     let introduced = match door.is_behind_proxy() {
-        true => introduce(link.stream(), peer, door, permit, (&mut stranger, deadline)).await,
+        true => {
+            let waited = introduce(link.stream(), peer, door, permit, (&mut stranger, deadline));
+            Box::pin(waited).await
+        }
         false => Ok(()),
     };
     let entered = match introduced {
         Ok(()) => enter(link, clients, (&mut stranger, deadline)).await,
         Err(turned) => Err((link, turned)),
     };
-    let (link, turned) = match entered {
-        Ok(entered) => return Ok(entered),
-        Err(turned) => turned,
-    };
+    match entered {
+        Ok(entered) => Ok(entered),
+        // Boxed, as is what waits above: who waits for HELLO, and there may be many, holds neither.
+        Err((link, turned)) => {
+            Err(Box::pin(send_away((link, peer), turned, clients, &mut stranger)).await)
+        }
+    }
+}
+
+/// Tells one who is not let in why, where that is of use, and closes; how it ended.
+async fn send_away(
+    (link, peer): (Link, SocketAddr),
+    turned: Turned,
+    clients: &Clients,
+    stranger: &mut Stranger<'_>,
+) -> CloseReason {
     let (code, retry, text) = match turned {
         // The alert, if there is one, has been written.
         Turned::Gone(reason @ CloseReason::Code(_)) => {
             farewell(&link, Instant::now() + FAREWELL).await;
-            return Err(reason);
+            return reason;
         }
-        Turned::Gone(reason) => return Err(reason),
+        Turned::Gone(reason) => return reason,
         Turned::Away(code, retry, text) => (code, retry, text),
         Turned::Cut => {
             let (code, why) = (CloseCode::TooMany, "too many are waiting to be let in");
             turn_away_at_once(&link, code, clients.hub.retry_after_ms(), why);
-            return Err(CloseReason::Code(code));
+            return CloseReason::Code(code);
         }
     };
     debug!(%peer, reason = code.word(), text, "turned away");
-    match delay(clients, &mut stranger, code).await {
+    match delay(clients, stranger, code).await {
         // Who loses its seat in its farewell has been told already.
         Ok(()) => drop(stranger.wait(turn_away(&link, code, retry, text)).await),
         Err(Cut) => turn_away_at_once(&link, code, retry, text),
     }
-    Err(CloseReason::Code(code))
+    CloseReason::Code(code)
 }
 
 /// Holds back the answer to a HELLO that was no good, the longer the more of them came from there
