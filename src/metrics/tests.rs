@@ -138,6 +138,18 @@ fn kernel_drops_never_fall_when_a_socket_begins_anew() {
 }
 
 #[test]
+fn drops_at_listeners_are_the_kernels_own_count_and_never_fall() {
+    let metrics = Metrics::new();
+    let mut live = Live::default();
+    for (overflows, drops, told) in [(3, 5, [3.0, 5.0]), (3, 6, [3.0, 6.0]), (0, 0, [3.0, 6.0])] {
+        (live.listen_overflows, live.listen_drops) = (overflows, drops);
+        metrics.set_live(&live);
+        let names = ["overflows", "drops"].map(|what| format!("pushgate_listen_{what}_total"));
+        assert_eq!(names.map(|name| value(&metrics, &name)), told);
+    }
+}
+
+#[test]
 fn a_local_histogram_merges_into_the_shared_one() {
     let metrics = Metrics::new();
     let local = metrics.delivery_latency.local();

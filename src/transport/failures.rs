@@ -104,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_the_place_of_another_begins_anew() {
+        let mut failures = Failures::default();
+        let now = Duration::from_secs(5);
+        for number in 0..20_000 {
+            assert_eq!(failures.note(source(number), now), FIRST, "{number}");
+        }
+    }
+
+    #[test]
     fn the_table_does_not_grow_and_the_latest_are_known() {
         let mut failures = Failures::default();
         assert!(size_of::<Entry>() <= 16);

@@ -185,3 +185,45 @@ async fn the_header_comes_before_tls() {
         1
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_changes_who_is_trusted() {
+    let gateway = Gateway::start(BEHIND_PROXY);
+    let baseline = Baseline::of(&gateway).await;
+    let from = header(Some("192.0.2.7:1"));
+    let before = behind(&gateway, &from).await;
+    let mut before = Login::user("before").enter_over(before).await;
+    gateway.rewrite(&BEHIND_PROXY.replace("['127.0.0.1']", "['127.0.0.2']"));
+    let (status, answer) = gateway.reload().await;
+    assert_eq!(status, 200, "{answer}");
+    behind(&gateway, &from).await.ended().await;
+    let other = "127.0.0.2".parse().expect("an address");
+    let mut after = Client::connect_from(other, gateway.native).await;
+    after.send_bytes(&from).await;
+    let mut after = Login::user("after").enter_over(after).await;
+    before.assert_alive().await;
+    after.assert_alive().await;
+    drop((before, after));
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_of_one_client_hold_back_no_other_behind_the_same_balancer() {
+    let gateway = Gateway::start(BEHIND_PROXY);
+    let baseline = Baseline::of(&gateway).await;
+    let fails = async |from: &str| {
+        let mut client = behind(&gateway, &header(Some(from))).await;
+        let asked = std::time::Instant::now();
+        client.send_bytes(&Login::user("").encode()).await;
+        assert_eq!(client.closed().await.code, CloseCode::Auth);
+        asked.elapsed()
+    };
+    for _ in 0..4 {
+        fails("192.0.2.7:1").await;
+    }
+    let two = std::time::Duration::from_secs(2);
+    let (own, other) = (fails("192.0.2.7:1").await, fails("192.0.2.8:1").await);
+    assert!(own >= two, "the fifth failure waits {own:?}");
+    assert!(other < two, "the first one of another waits {other:?}");
+    baseline.assert_back_at(&gateway).await;
+}

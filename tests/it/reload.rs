@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::support::baseline::Baseline;
 use crate::support::client::Login;
+use crate::support::crowd::Crowd;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::sender::{Sender, push};
@@ -324,4 +325,25 @@ async fn sighup_ends_neither_the_process_nor_its_drain() {
     assert_eq!(client.closed().await.code, CloseCode::Draining);
     let (code, _) = gateway.finish().await;
     assert_eq!(code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_deadline_of_a_job_changes_for_the_next_one() {
+    let gateway = Gateway::start("");
+    let baseline = Baseline::of(&gateway).await;
+    let logins = (0..500).map(|number| Login::user(format!("user-{number}")));
+    let crowd = Crowd::enter(gateway.native, logins).await;
+    let sender = Sender::unsigned(gateway.udp).await;
+    assert_eq!(sender.push(&[Target::All], b"1").await.status, Status::Done);
+    applies(&gateway, "[push]\ndeadline = \"0ms\"\n", &["push.deadline"]).await;
+    // A job that is faster than the look at it is DONE all the same.
+    eventually("a job is not waited for", async || {
+        let status = sender.push(&[Target::All], b"2").await.status;
+        (status == Status::Timeout)
+            .then_some(())
+            .ok_or_else(|| format!("{status:?}"))
+    })
+    .await;
+    crowd.leave().await;
+    baseline.assert_back_at(&gateway).await;
 }

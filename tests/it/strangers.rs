@@ -101,6 +101,7 @@ async fn the_answer_to_a_hello_that_is_no_good_waits_and_nobody_else_does() {
     }
     await_waiting(&gateway, 0).await;
     let mut held_back = Client::connect_from(here(2), gateway.native).await;
+    let asked = std::time::Instant::now();
     held_back.send_bytes(&Login::user("").encode()).await;
     let mut garbage = Client::connect_from(here(2), gateway.native).await;
     garbage.send_bytes(b"GET / HTTP/1.1\r\n\r\n").await;
@@ -117,6 +118,8 @@ async fn the_answer_to_a_hello_that_is_no_good_waits_and_nobody_else_does() {
     ] {
         let closed = client.closed().await;
         assert_eq!((closed.code, closed.retry_after_ms), (code, RETRY_NEVER));
+        let waited = asked.elapsed();
+        assert!(waited >= std::time::Duration::from_secs(4), "{waited:?}");
     }
     drop((held_back, garbage, neighbour));
     baseline.assert_back_at(&gateway).await;

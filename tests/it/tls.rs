@@ -311,3 +311,28 @@ async fn a_new_certificate_is_shown_to_new_clients_and_drops_nobody() {
         .expect("no panic")
         .expect("an end");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_another_certificate_from_the_same_files() {
+    let authority = Authority::new();
+    let gateway = Gateway::start(&authority.listener("gate", ""));
+    let baseline = Baseline::of(&gateway).await;
+    let config = authority.client(&[&TLS13]);
+    let enter = async |user: &str| {
+        let client = secured(&gateway, &config).await;
+        let client = Login::user(user).enter_over(client).await;
+        let chain = client.tls().peer_certificates().expect("a chain");
+        (chain[0].to_vec(), client)
+    };
+    let (first, mut old) = enter("old").await;
+    authority.certify("gate");
+    let (status, answer) = gateway.reload().await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["applied"], serde_json::json!(["listeners[0].tls"]));
+    let (second, mut new) = enter("new").await;
+    assert_ne!(first, second);
+    old.assert_alive().await;
+    new.assert_alive().await;
+    drop((old, new));
+    baseline.assert_back_at(&gateway).await;
+}

@@ -343,3 +343,23 @@ async fn keys_of_every_kind_stand_side_by_side_by_kid() {
     drop(clients);
     baseline.assert_back_at(&gateway).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_key_counts_for_the_next_token_and_drops_nobody() {
+    let issuer = Issuer::new();
+    let gateway = Gateway::start(&issuer.auth("old"));
+    let baseline = Baseline::of(&gateway).await;
+    let token = |secret| issuer.token(secret, &["--user", "ada"]);
+    let mut before = Login::user(token("old")).enter(gateway.native).await;
+    gateway.rewrite(&issuer.auth("new"));
+    let (status, answer) = gateway.reload().await;
+    assert_eq!(status, 200, "{answer}");
+    let closed = turned_away(&gateway, token("old")).await;
+    assert_eq!(closed.code, CloseCode::Auth);
+    let login = Login::user(token("new")).device("new");
+    let mut after = login.enter(gateway.native).await;
+    before.assert_alive().await;
+    after.assert_alive().await;
+    drop((before, after));
+    baseline.assert_back_at(&gateway).await;
+}

@@ -211,3 +211,21 @@ fn wrong_macs_of_a_source_are_not_computed_without_end() {
     let cause = gateway.handle(&forged, &secret(7));
     assert_eq!(cause, Err(RejectCause::Mac), "another source");
 }
+
+#[test]
+fn unsigned_datagrams_are_taken_from_this_machine_alone() {
+    let mut gateway = Fixture::new(Keyring::new([], true));
+    let header = Header {
+        op: PING.op().code(),
+        key_id: 0,
+        time_ms: START_MS,
+        request_id: [1; 16],
+    };
+    let mut bytes = Vec::new();
+    encode_request(&mut bytes, &header, &PING, None);
+    for source in ["192.0.2.1:5", "[::ffff:192.0.2.1]:5", "[2001:db8::1]:5"] {
+        gateway.source = source.parse().expect("an address");
+        let unsigned = Err(RejectCause::Unsigned);
+        assert_eq!(gateway.handle(&bytes, &secret(7)), unsigned, "{source}");
+    }
+}

@@ -133,6 +133,20 @@ async fn other_bounds_hold_for_those_who_come() {
     assert!(doors.by_source().is_empty());
 }
 
+#[tokio::test]
+async fn other_bounds_give_strangers_other_seats() {
+    let doors = doors(2, 0);
+    let strangers = &doors.clients.strangers;
+    let stranger = |peer| strangers.stranger(Source::of(address(peer)));
+    let [mut first, mut second, mut third] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(stranger);
+    let seated = first.wait(std::future::ready(())).await;
+    seated.expect("two connections make one seat");
+    assert!(second.wait(std::future::ready(())).await.is_err());
+    doors.set_bounds(bounds(4, 0));
+    let seated = third.wait(std::future::ready(())).await;
+    seated.expect("four make two");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stuck_accept_loop_does_not_hide_behind_another() {
     let doors = doors(10, 0);

@@ -256,3 +256,30 @@ async fn a_broken_record_ends_the_stream_with_an_alert() {
     let told = pair.client.process_new_packets().unwrap_err();
     assert!(matches!(told, rustls::Error::AlertReceived(_)), "{told}");
 }
+
+/// One that says it is long is not collected: nobody has shown yet who they are.
+#[tokio::test]
+async fn a_handshake_message_over_the_bound_ends_the_stream() {
+    let (cert, key) = identity();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let server = Tls::new(accepted, config::server(vec![cert], key).unwrap()).unwrap();
+    // A ClientHello of 60,000 bytes, in records of which each is good.
+    let mut message = vec![1, 0, 0xea, 0x60];
+    message.resize(4 + 60_000, 0);
+    for part in message.chunks(PLAIN_MAX) {
+        let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+        io::Write::write_all(&mut socket, &[&[22, 3, 1], &length[..], part].concat()).unwrap();
+    }
+    let mut plain = [0; READ_MAX];
+    let error = loop {
+        server.stream().readable().await.unwrap();
+        match server.try_read(&mut plain) {
+            Err(error) if would_block(&error) => {}
+            read => break read.unwrap_err(),
+        }
+    };
+    assert_eq!(error.to_string(), "a handshake message over the bound");
+}

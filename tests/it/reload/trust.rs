@@ -117,3 +117,31 @@ async fn the_admin_door_takes_another_token_and_other_hosts() {
     let (code, _) = gateway.ask("POST /v1/reload", &host, "").await;
     assert_eq!(code, 401);
 }
+
+/// A file that is good by itself, and would open two doors that stand where they were until a
+/// restart: without the token the one, without a key the other.
+#[tokio::test]
+async fn what_would_open_a_door_that_stays_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("token");
+    write_secret(&path, "0123456789abcdef\n");
+    let mut gateway = Gateway::start(&format!(
+        "{}[udp]\nlisten = \"0.0.0.0:0\"\n[admin]\nlisten = \"0.0.0.0:0\"\ntoken_file = {path:?}\n",
+        key(7, "")
+    ));
+    gateway.admin.set_ip([127, 0, 0, 1].into());
+    gateway.udp.set_ip([127, 0, 0, 1].into());
+    let host = format!("Host: {}\r\n", gateway.admin);
+    let bearer = format!("{host}Authorization: Bearer 0123456789abcdef\r\n");
+    gateway.rewrite("");
+    let (status, answer) = gateway.ask("POST /v1/reload", &bearer, "").await;
+    assert_eq!(status, 422, "{answer}");
+    for words in ["admin.listen: ", "udp.listen: ", "until a restart"] {
+        assert!(answer.contains(words), "no {words:?} in {answer}");
+    }
+    assert_eq!(gateway.ask("GET /healthz", &host, "").await.0, 401);
+    assert_eq!(gateway.ask("GET /healthz", &bearer, "").await.0, 200);
+    let signed = Sender::signed(gateway.udp, 7, SECRET).await;
+    let answer = signed.push(&[Target::All], b"").await;
+    assert_eq!(answer.status, Status::Done);
+}
