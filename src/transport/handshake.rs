@@ -114,9 +114,10 @@ async fn send_away(
     stranger: &mut Stranger<'_>,
 ) -> CloseReason {
     let (code, retry, text) = match turned {
-        // The alert, if there is one, has been written.
+        // The alert, if there is one, has been written. Whose seat is gone is not waited for.
         Turned::Gone(reason @ CloseReason::Code(_)) => {
-            farewell(&link, Instant::now() + FAREWELL).await;
+            let farewell = farewell(&link, Instant::now() + FAREWELL);
+            let _ = stranger.wait(farewell).await;
             return reason;
         }
         Turned::Gone(reason) => return reason,

@@ -227,3 +227,20 @@ async fn failures_of_one_client_hold_back_no_other_behind_the_same_balancer() {
     assert!(other < two, "the first one of another waits {other:?}");
     baseline.assert_back_at(&gateway).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_closed_unheard_and_does_not_go_holds_a_seat_meanwhile() {
+    let trusting_others = BEHIND_PROXY.replace("127.0.0.1']", "10.0.0.0/8']");
+    let gateway = Gateway::start(&trusting_others);
+    let baseline = Baseline::of(&gateway).await;
+    let mut held = Vec::new();
+    // A farewell is over after a second: where the look came too late, there is another.
+    crate::support::eventually("a seat is taken", async || {
+        held.push(Client::connect(gateway.native).await);
+        let waiting = gateway.scrape().await.value("pushgate_unauthenticated");
+        (waiting > 0).then_some(()).ok_or_else(|| "none".to_owned())
+    })
+    .await;
+    drop(held);
+    baseline.assert_back_at(&gateway).await;
+}
