@@ -35,6 +35,7 @@ use crate::throttle::Throttle;
 use crate::transport::admin::access::Gate;
 use crate::transport::admin::reload::{Asked, Reloads};
 use crate::transport::admin::{self, AdminState};
+use crate::transport::closed::ClosedRing;
 use crate::transport::connection::Clients;
 use crate::transport::door::Door;
 use crate::transport::kernel::{self, Kernel};
@@ -275,6 +276,7 @@ impl Parts {
             strangers: Strangers::new(bounds.max_connections, hub.metrics()),
             auth: ArcSwap::from_pointee(options::auth(settings)),
             clock: clock.clone(),
+            closed: ClosedRing::default(),
             limits: ArcSwap::from_pointee(options::client_limits(settings)),
             proxy_log: Throttle::new(PROXY_LOG_PERIOD, hub.metrics()),
             turns: Semaphore::new((workers / 2).max(1)),

@@ -4,6 +4,7 @@
 //! its end, and the job does not notice. This is the one part of the hub that awaits (its turn
 //! among the walks, never a client) and that reads the clock, between its steps.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +16,9 @@ use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Remembered};
 use super::walk::Walk;
 use crate::clock::monotonic;
+use crate::sync::{Mutex, lock};
 use crate::wire::datagram::Op;
+use crate::wire::frame::Scope;
 use crate::wire::reason::Status;
 
 /// Sessions that a walk visits before it yields: about half a millisecond of writes.
@@ -27,13 +30,43 @@ const REMEMBERED_AFTER_END: u32 = 60;
 /// How many jobs may be in flight, and how many of them walk at a time.
 pub struct Jobs {
     max: AtomicUsize,
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Arc<InFlight>,
     /// Walks at a time: two a worker, in the order in which they were accepted.
     turns: Arc<Semaphore>,
 }
 
+#[derive(Default)]
+struct InFlight {
+    count: AtomicUsize,
+    /// Those that have become tasks, by the number of their message. A leaf among the locks, held
+    /// for a look-up.
+    running: Mutex<BTreeMap<u64, Running>>,
+}
+
 /// A place among the jobs in flight.
-pub struct JobPermit(Arc<AtomicUsize>);
+pub struct JobPermit {
+    in_flight: Arc<InFlight>,
+    running: Option<u64>,
+}
+
+/// A job in flight, for operators.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// The place of its message in the log.
+    pub seq: u64,
+    /// The kind of its first target.
+    pub scope: Scope,
+    /// The name of that target; empty for all.
+    pub name: Arc<str>,
+    /// Targets that have members.
+    pub targets: usize,
+    /// When it was accepted.
+    pub started: Instant,
+    /// Visits that it owed when it began.
+    pub size: usize,
+    /// Counts and visits so far.
+    pub progress: Arc<Progress>,
+}
 
 impl Jobs {
     /// At most `max` jobs in flight, served by `workers` threads.
@@ -53,7 +86,12 @@ impl Jobs {
 
     /// Jobs in flight.
     pub fn len(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.count.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that are tasks, the oldest first.
+    pub fn running(&self) -> Vec<Running> {
+        lock(&self.in_flight.running).values().cloned().collect()
     }
 
     /// Whether no job is in flight.
@@ -64,8 +102,11 @@ impl Jobs {
     /// A place for one more; `None` when there is none.
     pub fn admit(&self) -> Option<JobPermit> {
         let max = self.max.load(Ordering::Relaxed);
-        let admitted = self.in_flight.fetch_add(1, Ordering::Relaxed) < max;
-        let permit = JobPermit(Arc::clone(&self.in_flight));
+        let admitted = self.in_flight.count.fetch_add(1, Ordering::Relaxed) < max;
+        let permit = JobPermit {
+            in_flight: Arc::clone(&self.in_flight),
+            running: None,
+        };
         admitted.then_some(permit)
     }
 
@@ -74,9 +115,32 @@ impl Jobs {
     }
 }
 
+impl JobPermit {
+    /// Lists it among those that run, until the place is given back.
+    pub(super) fn list(&mut self, walk: &Walk, started: Instant, progress: &Arc<Progress>) {
+        let Some((scope, name)) = walk.target() else {
+            return;
+        };
+        let running = Running {
+            seq: walk.seq(),
+            scope,
+            name,
+            targets: walk.targets(),
+            started,
+            size: walk.size(),
+            progress: Arc::clone(progress),
+        };
+        self.running = Some(running.seq);
+        lock(&self.in_flight.running).insert(running.seq, running);
+    }
+}
+
 impl Drop for JobPermit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        if let Some(seq) = self.running {
+            lock(&self.in_flight.running).remove(&seq);
+        }
+        self.in_flight.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -146,7 +210,7 @@ impl Job {
         let mut cx = Pump::new(monotonic());
         loop {
             let is_done = walk.step(&hub, STEP, &mut cx);
-            record.progress.set(walk.counts());
+            record.progress.set(walk.counts(), walk.visited());
             cx.merge(hub.metrics());
             if is_done {
                 break;

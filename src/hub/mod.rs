@@ -24,6 +24,7 @@ mod bounds;
 pub mod freshness;
 pub mod grant;
 pub mod holds;
+pub mod inspect;
 pub mod intake;
 pub mod job;
 pub(crate) mod lane;

@@ -122,7 +122,9 @@ impl Hub {
         cx: &Pump,
     ) -> Result<Arc<Session<S>>, (AttachError, S)> {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Session::new(id, attach.device, attach.heartbeat_s, sink));
+        let (device, since) = (attach.device, self.tick(cx.now));
+        let session = Session::new(id, device, attach.heartbeat_s, since, sink);
+        let session = Arc::new(session);
         let shared: Arc<Session> = Arc::clone(&session) as _;
         let entered = {
             let mut inner = session.lock();

@@ -36,28 +36,37 @@ pub struct Ended {
     pub elapsed_ms: u32,
 }
 
-/// The counts of a job that runs, for repeats that ask meanwhile.
+/// The counts of a job that runs, for repeats that ask meanwhile, and how far it has come.
 #[derive(Debug, Default)]
-pub struct Progress([AtomicU32; 4]);
+pub struct Progress {
+    counts: [AtomicU32; 4],
+    visited: AtomicUsize,
+}
 
 impl Progress {
-    /// Notes the counts so far.
-    pub fn set(&self, counts: Counts) {
+    /// Notes the counts and the visits so far.
+    pub fn set(&self, counts: Counts, visited: usize) {
+        self.visited.store(visited, Ordering::Relaxed);
         let values = [
             counts.matched,
             counts.written,
             counts.waiting,
             counts.refused,
         ];
-        for (cell, value) in self.0.iter().zip(values) {
+        for (cell, value) in self.counts.iter().zip(values) {
             cell.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Members visited so far, also those whom the push was not for.
+    pub fn visited(&self) -> usize {
+        self.visited.load(Ordering::Relaxed)
     }
 
     /// The counts so far.
     pub fn counts(&self) -> Counts {
         let [matched, written, waiting, refused] =
-            [0, 1, 2, 3].map(|index: usize| self.0[index].load(Ordering::Relaxed));
+            [0, 1, 2, 3].map(|index: usize| self.counts[index].load(Ordering::Relaxed));
         Counts {
             matched,
             written,

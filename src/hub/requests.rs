@@ -145,7 +145,8 @@ impl Intake {
     }
 
     fn job(&self, walk: Walk, permit: JobPermit, room: Room<'_>, call: &Call<'_, '_>) -> Job {
-        let progress = Arc::new(Progress::default());
+        let (mut permit, progress) = (permit, Arc::new(Progress::default()));
+        permit.list(&walk, call.moment.instant, &progress);
         let now = self.hub.tick(call.moment.instant);
         room.running(call.id, call.digest, Arc::clone(&progress), now);
         let record = Record {

@@ -10,6 +10,7 @@
 //! ```
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::Waker;
@@ -29,6 +30,11 @@ pub trait Sink: Send + Sync + 'static {
     /// # Errors
     /// `WouldBlock` when it can take none now; anything else ends the session.
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Where they go to, as far as that can be told.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// A session: what the registry, the lanes and the client's own task share.
@@ -36,6 +42,8 @@ pub struct Session<S: ?Sized = dyn Sink> {
     id: u64,
     device: Box<str>,
     heartbeat_s: u16,
+    /// When it came in, in the hub's ticks.
+    since: u32,
     /// The slot in the lane of all. Read and written under the log's lock: a takeover frees it
     /// without this session's lock.
     pub(super) all_slot: AtomicU32,
@@ -231,11 +239,12 @@ impl Inner {
 }
 
 impl<S> Session<S> {
-    pub(super) fn new(id: u64, device: &str, heartbeat_s: u16, sink: S) -> Self {
+    pub(super) fn new(id: u64, device: &str, heartbeat_s: u16, since: u32, sink: S) -> Self {
         Self {
             id,
             device: device.into(),
             heartbeat_s,
+            since,
             all_slot: AtomicU32::new(0),
             received: AtomicU32::new(0),
             inner: Mutex::new(Inner::default()),
@@ -263,6 +272,11 @@ impl<S: ?Sized> Session<S> {
     /// The heartbeat interval agreed on, in seconds.
     pub const fn heartbeat_s(&self) -> u16 {
         self.heartbeat_s
+    }
+
+    /// When it came in, in the hub's ticks.
+    pub(super) const fn since(&self) -> u32 {
+        self.since
     }
 
     /// The sink, for the task that reads from the same socket.

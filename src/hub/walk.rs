@@ -11,6 +11,7 @@ use super::lane::Lane;
 use super::message::Message;
 use super::pump::{By, Pump};
 use super::session::Session;
+use crate::wire::frame::Scope;
 use crate::wire::reply::Counts;
 
 /// A message on its way through its lanes. Dropped early, it lets go of what its lanes hold for it.
@@ -21,6 +22,7 @@ pub struct Walk {
     at: usize,
     slot: u32,
     counts: Counts,
+    visited: usize,
     /// With several lanes, the sessions that were met: each counts once.
     met: HashSet<u64>,
 }
@@ -43,6 +45,7 @@ impl Walk {
             at: 0,
             slot: 0,
             counts,
+            visited: 0,
             met,
         }
     }
@@ -60,6 +63,27 @@ impl Walk {
         self.counts
     }
 
+    /// Members visited so far, also those whom the message was not for.
+    pub const fn visited(&self) -> usize {
+        self.visited
+    }
+
+    /// The place of its message in the log.
+    pub(super) fn seq(&self) -> u64 {
+        self.message.seq
+    }
+
+    /// The first of the lanes that it walks.
+    pub(super) fn target(&self) -> Option<(Scope, Arc<str>)> {
+        let lane = &self.reached.first()?.lane;
+        Some((lane.scope, Arc::clone(&lane.name)))
+    }
+
+    /// How many lanes it walks.
+    pub(super) fn targets(&self) -> usize {
+        self.reached.len()
+    }
+
     /// Visits up to `max` members; true when all have been visited.
     pub fn step(&mut self, hub: &Hub, max: usize, cx: &mut Pump) -> bool {
         let Some(reached) = self.reached.get(self.at) else {
@@ -72,6 +96,7 @@ impl Walk {
             .members
             .batch(self.slot, max, &mut members);
         let reached = self.at;
+        self.visited += members.len();
         for session in members.drain(..) {
             self.visit(hub, reached, &session, cx);
         }

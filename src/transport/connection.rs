@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::auth::{Auth, Identity, TokenError};
+use super::closed::ClosedRing;
 use super::door::Door;
+use super::ending::{Attached, Ending};
 use super::handshake::come_in;
 use super::link::{FAREWELL, Link, READ, end_of, farewell};
 use super::listener::ConnectionPermit;
@@ -28,7 +30,7 @@ use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
 use crate::hub::session::Session;
 use crate::hub::{Closing, Hub};
-use crate::metrics::{Metrics, ProxyReject};
+use crate::metrics::ProxyReject;
 use crate::throttle::Throttle;
 use crate::wire::frame::{self, ClientFrame, GatewayFrame, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
@@ -57,8 +59,10 @@ pub struct Clients {
     pub strangers: Strangers,
     /// How clients say who they are; see [`Self::set_auth`].
     pub auth: ArcSwap<Auth>,
-    /// The wall clock, for the beginning and the end of tokens.
+    /// The wall clock, for the beginning and the end of tokens, and for when a connection ended.
     pub clock: Clock,
+    /// The last of them that ended.
+    pub closed: ClosedRing,
     /// Bounds of the next frame and the next handshake.
     pub limits: ArcSwap<ClientLimits>,
     /// TLS handshakes that a worker computes for at a time: half of the workers, so that a storm of
@@ -105,49 +109,6 @@ impl Clients {
     }
 }
 
-/// Why a connection ended: counted on every path, as a panic where nobody said anything else.
-pub(super) struct Ending<'a> {
-    metrics: &'a Metrics,
-    reason: Option<CloseReason>,
-}
-
-impl<'a> Ending<'a> {
-    pub(super) const fn new(metrics: &'a Metrics) -> Self {
-        Self {
-            metrics,
-            reason: None,
-        }
-    }
-
-    pub(super) const fn because(&mut self, reason: CloseReason) {
-        self.reason = Some(reason);
-    }
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        // At shutdown a task may be dropped where it waits; then the process draining is the cause.
-        let cut = match std::thread::panicking() {
-            true => CloseReason::Panic,
-            false => CloseReason::Code(CloseCode::Draining),
-        };
-        self.metrics.connection_closed(self.reason.unwrap_or(cut));
-    }
-}
-
-/// Detaches the session when its task ends, however it ends.
-struct Attached<'a> {
-    hub: &'a Hub,
-    session: Arc<Session<Link>>,
-}
-
-impl Drop for Attached<'_> {
-    fn drop(&mut self) {
-        self.hub
-            .close(&*self.session, Closing::silent(CloseReason::Panic));
-    }
-}
-
 /// Serves one accepted connection to its end. What a handshake or a farewell needs for a moment is
 /// boxed, so that a session does not hold it for days.
 pub(super) fn run(
@@ -155,36 +116,27 @@ pub(super) fn run(
     door: &Arc<Door>,
     permit: ConnectionPermit,
 ) -> impl Future<Output = ()> + use<> {
-    let clients = Arc::clone(permit.clients());
-    let entering = Box::pin(come_in((stream, peer), Arc::clone(door), permit));
+    let ending = Ending::new(permit, peer);
+    let entering = Box::pin(come_in((stream, peer), Arc::clone(door), ending));
     async move {
-        let clients = &clients;
-        // Given back behind the count of what ended.
-        let _permit;
-        let mut ending = Ending::new(clients.hub.metrics());
-        let (permit, entered) = entering.await;
-        _permit = permit;
-        let (session, rest) = match entered {
-            Ok(entered) => entered,
-            Err(reason) => return ending.because(reason),
+        let (mut ending, rest) = entering.await;
+        let Some(Attached { session, .. }) = &ending.attached else {
+            return;
         };
-        let attached = Attached {
-            hub: &clients.hub,
-            session,
-        };
+        let clients = ending.place.clients();
         let mut begun = None;
         if !rest.is_empty() {
-            take_frames(clients, &attached.session, &mut begun, &rest);
+            take_frames(clients, session, &mut begun, &rest);
         }
         drop(rest);
-        let reason = serve(clients, &attached.session, &mut begun).await;
-        ending.because(reason);
+        let reason = serve(clients, session, &mut begun).await;
+        ending.reason = Some(reason);
         debug!(
-            session = attached.session.id(),
+            session = session.id(),
             reason = reason.word(),
             "session ended"
         );
-        Box::pin(finish(&clients.hub, &attached.session, reason)).await;
+        Box::pin(finish(&clients.hub, session, reason)).await;
     }
 }
 

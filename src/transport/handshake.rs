@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::connection::Clients;
 use super::door::Door;
+use super::ending::{Attached, Ending};
 use super::link::{FAREWELL, Link, READ, end_of, farewell, turn_away, turn_away_at_once};
 use super::listener::ConnectionPermit;
 use super::proxy::{self, Fault};
@@ -22,7 +23,6 @@ use super::strangers::{Cut, Stranger};
 use super::tls::Tls;
 use crate::clock::monotonic;
 use crate::hub::pump::Pump;
-use crate::hub::session::Session;
 use crate::hub::{Attach, AttachError, Closing, Hub};
 use crate::metrics::ProxyReject;
 use crate::wire::frame::{self, ClientFrame, Hello, split};
@@ -58,28 +58,35 @@ impl Turned {
 }
 
 /// A session, and what its client sent behind HELLO.
-pub(super) type Entered = (Arc<Session<Link>>, Vec<u8>);
+type Entered = (Attached, Vec<u8>);
 
-/// Lets a client in, or tells it why not and closes.
+/// Lets a client in, or tells it why not and closes: `ending` has its session then, or the reason.
+/// With it comes what the client sent behind its HELLO.
 pub(super) async fn come_in(
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, mut peer): (TcpStream, SocketAddr),
     door: Arc<Door>,
-    permit: ConnectionPermit,
-) -> (ConnectionPermit, Result<Entered, CloseReason>) {
-    let clients = Arc::clone(permit.clients());
-    let entered = let_in((stream, peer), &door, &permit, &clients).await;
-    (permit, entered)
+    mut ending: Ending<ConnectionPermit>,
+) -> (Ending<ConnectionPermit>, Vec<u8>) {
+    let entered = let_in((stream, &mut peer), &door, &ending.place).await;
+    ending.comes_from(peer);
+    match entered {
+        Ok((attached, rest)) => {
+            ending.attached = Some(attached);
+            (ending, rest)
+        }
+        Err(reason) => (ending.because(reason), Vec::new()),
+    }
 }
 
 async fn let_in(
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, peer): (TcpStream, &mut SocketAddr),
     door: &Door,
     permit: &ConnectionPermit,
-    clients: &Clients,
 ) -> Result<Entered, CloseReason> {
+    let clients = permit.clients();
     let deadline = Instant::now() + clients.limits().handshake_timeout;
     let mut stranger = clients.strangers.stranger(Source::of(peer.ip()));
-    let link = match door.tls() {
+    let mut link = match door.tls() {
         None => Link::Tcp(stream),
         Some(config) => {
             let tls = Tls::new(stream, config).map_err(|_| CloseReason::Io)?;
@@ -89,7 +96,9 @@ async fn let_in(
     let introduced = match door.is_behind_proxy() {
         true => {
             let waited = introduce(link.stream(), peer, door, permit, (&mut stranger, deadline));
-            Box::pin(waited).await
+            let introduced = Box::pin(waited).await;
+            link = link.coming_from(*peer);
+            introduced
         }
         false => Ok(()),
     };
@@ -101,7 +110,7 @@ async fn let_in(
         Ok(entered) => Ok(entered),
         // Boxed, as is what waits above: who waits for HELLO, and there may be many, holds neither.
         Err((link, turned)) => {
-            Err(Box::pin(send_away((link, peer), turned, clients, &mut stranger)).await)
+            Err(Box::pin(send_away((link, *peer), turned, clients, &mut stranger)).await)
         }
     }
 }
@@ -159,9 +168,11 @@ async fn delay(clients: &Clients, stranger: &mut Stranger<'_>, code: CloseCode) 
 /// Learns from the load balancer whose connection it is. Whoever comes otherwise is closed without
 /// a word: nothing is known to be a client of ours, and one behind a load balancer that is missing
 /// in the configuration shall come back, not read in a CLOSE that it may not.
+///
+/// `peer` is the load balancer, and then its client.
 async fn introduce(
     stream: &TcpStream,
-    peer: SocketAddr,
+    peer: &mut SocketAddr,
     door: &Door,
     permit: &ConnectionPermit,
     (stranger, deadline): (&mut Stranger<'_>, Instant),
@@ -169,7 +180,7 @@ async fn introduce(
     let clients = permit.clients();
     let protocol = Turned::Gone(CloseReason::Code(CloseCode::Protocol));
     if !door.trusts(peer.ip()) {
-        clients.proxy_rejected(ProxyReject::Untrusted, peer, "not among the trusted");
+        clients.proxy_rejected(ProxyReject::Untrusted, *peer, "not among the trusted");
         return Err(protocol);
     }
     let read = async {
@@ -184,13 +195,14 @@ async fn introduce(
     };
     // The seat is the load balancer's until it has said for whom it connects.
     let address = match stranger.wait(read).await.map_err(Turned::from)?? {
-        Ok(address) => address.unwrap_or(peer),
+        Ok(address) => address.unwrap_or(*peer),
         Err(Fault::Ended(reason)) => return Err(Turned::Gone(reason)),
         Err(Fault::Malformed(error)) => {
-            clients.proxy_rejected(ProxyReject::Malformed, peer, &error.to_string());
+            clients.proxy_rejected(ProxyReject::Malformed, *peer, &error.to_string());
             return Err(protocol);
         }
     };
+    *peer = address;
     stranger.set_source(Source::of(address.ip()));
     permit
         .set_address(address.ip())
@@ -210,9 +222,9 @@ async fn enter(
     // HELLO most often comes right behind the connection: after a turn of the others it is there,
     // and neither a timer nor a seat is needed, nor a read that finds nothing.
     tokio::task::yield_now().await;
-    let read = match &link {
-        Link::Tcp(_) => try_read_hello(&link, clients.limits().max_hello, &mut bytes),
-        Link::Tls(_) => Ok(None),
+    let read = match link.is_handshaking() {
+        false => try_read_hello(&link, clients.limits().max_hello, &mut bytes),
+        true => Ok(None),
     };
     let read = match read {
         Ok(None) => {
@@ -234,9 +246,9 @@ async fn enter(
     }
     match ClientFrame::decode(&bytes[frame::LENGTH_BYTES..used]) {
         Ok(ClientFrame::Hello(hello)) => {
-            let session = attach(link, clients, &hello)?;
+            let attached = attach(link, clients, &hello)?;
             bytes.drain(..used);
-            Ok((session, bytes))
+            Ok((attached, bytes))
         }
         Ok(_) => away(link, CloseCode::Protocol, "expected HELLO"),
         Err(_) => away(link, CloseCode::Protocol, "malformed HELLO"),
@@ -307,11 +319,7 @@ fn append(bytes: &mut Vec<u8>, new: &[u8], max: usize) {
 }
 
 /// Says who the client is and which of its groups it may have, and puts it into the registry.
-fn attach(
-    link: Link,
-    clients: &Clients,
-    hello: &Hello<'_>,
-) -> Result<Arc<Session<Link>>, (Link, Turned)> {
+fn attach(link: Link, clients: &Clients, hello: &Hello<'_>) -> Result<Attached, (Link, Turned)> {
     let hub = &clients.hub;
     let identity = match clients.identify(hello.token) {
         Ok(identity) => identity,
@@ -358,6 +366,8 @@ fn attach(
     let mut cx = Pump::new(now);
     match hub.attach(&attach, link, &cx) {
         Ok(session) => {
+            // A takeover may have been as fast as this: then its lane is not at hand any more.
+            let name = session.user().unwrap_or_else(|| user.into());
             if let Some(grant) = identity.grant {
                 hub.set_grant(&*session, grant);
             }
@@ -368,7 +378,10 @@ fn attach(
             }
             hub.nudge(&*session, &mut cx);
             cx.merge(hub.metrics());
-            Ok(session)
+            Ok(Attached {
+                session,
+                user: name,
+            })
         }
         Err((error, sink)) => {
             let why = match error {
@@ -381,15 +394,4 @@ fn attach(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hello_that_trickles_in_takes_no_more_than_a_whole_one() {
-        let (mut bytes, max) = (Vec::new(), 1_000);
-        for _ in 0..max {
-            append(&mut bytes, b"x", max);
-        }
-        assert_eq!((bytes.len(), bytes.capacity()), (max, max));
-    }
-}
+mod tests;

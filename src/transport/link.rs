@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,14 +34,22 @@ pub(super) enum Link {
     Tcp(TcpStream),
     /// Boxed, since most of it is keys, and a plain connection shall not pay for them.
     Tls(Box<Tls>),
+    /// Either of them through a load balancer, and the address for which that connects.
+    Behind(Box<(Self, SocketAddr)>),
 }
 
 impl Link {
+    /// The same connection, which comes from `client` through a load balancer.
+    pub(super) fn coming_from(self, client: SocketAddr) -> Self {
+        Self::Behind(Box::new((self, client)))
+    }
+
     /// The socket, for its options and its address.
-    pub(super) const fn stream(&self) -> &TcpStream {
+    pub(super) fn stream(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,
             Self::Tls(tls) => tls.stream(),
+            Self::Behind(behind) => behind.0.stream(),
         }
     }
 
@@ -49,12 +58,16 @@ impl Link {
         match self {
             Self::Tcp(stream) => read_some(stream, buffer),
             Self::Tls(tls) => tls.try_read(buffer),
+            Self::Behind(behind) => behind.0.try_read(buffer),
         }
     }
 
     /// Whether [`try_read`](Self::try_read) may find something. What was encrypted and not sent
     /// goes out meanwhile, when the socket takes it.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Self::Behind(behind) = self {
+            return behind.0.poll_read_ready(cx);
+        }
         if let Self::Tls(tls) = self {
             while tls.has_unsent() && self.stream().poll_write_ready(cx)?.is_ready() {
                 match tls.flush() {
@@ -81,11 +94,15 @@ impl Link {
         match self {
             Self::Tcp(_) => false,
             Self::Tls(tls) => tls.is_handshaking(),
+            Self::Behind(behind) => behind.0.is_handshaking(),
         }
     }
 
     /// Ends our direction, behind what was written, as far as the socket takes that.
     pub(super) fn shut_down(&self) {
+        if let Self::Behind(behind) = self {
+            return behind.0.shut_down();
+        }
         if let Self::Tls(tls) = self
             && !tls.is_handshaking()
         {
@@ -120,6 +137,14 @@ impl Sink for Link {
             (Self::Tcp(stream), [one]) => stream.try_write(one),
             (Self::Tcp(stream), many) => stream.try_write_vectored(many),
             (Self::Tls(tls), parts) => tls.try_write(parts),
+            (Self::Behind(behind), parts) => behind.0.try_write(parts),
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Behind(behind) => Some(behind.1),
+            link => link.stream().peer_addr().ok(),
         }
     }
 }

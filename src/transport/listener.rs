@@ -16,8 +16,9 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::beat::Beat;
-use super::connection::{self, Clients, Ending};
+use super::connection::{self, Clients};
 use super::door::Door;
+use super::ending::Ending;
 use super::link::{self, Link};
 use super::pace::Pace;
 use super::reserve::Reserve;
@@ -241,36 +242,34 @@ impl Doors {
                 {
                     warn!(%peer, why, suppressed, connections = self.connections(), "refused");
                 }
-                self.refuse(stream, door, code, why);
+                self.refuse((stream, peer), door, code, why);
             }
         }
     }
 
     fn refuse(
         self: &Arc<Self>,
-        stream: TcpStream,
+        (stream, peer): (TcpStream, SocketAddr),
         door: &Door,
         code: CloseCode,
         why: &'static str,
     ) {
-        let metrics = self.clients.hub.metrics();
+        let clients = Arc::clone(&self.clients);
+        let ending = Ending::new(clients, peer).because(CloseReason::Code(code));
         if !door.is_plain() {
             // A CLOSE that is not under TLS, or comes before a header, is noise to the peer.
-            return metrics.connection_closed(CloseReason::Code(code));
+            return drop(ending);
         }
         let link = Link::Tcp(stream);
         let fits = self.refusals.fetch_add(1, Ordering::Relaxed) < REFUSALS_MAX;
         let permit = RefusalPermit(Arc::clone(self));
-        let clients = Arc::clone(&self.clients);
-        let retry = clients.hub.retry_after_ms();
+        let retry = self.clients.hub.retry_after_ms();
         if !fits {
             // Too many to wait for each: told, counted, and closed where it stands.
             link::turn_away_at_once(&link, code, retry, why);
-            return metrics.connection_closed(CloseReason::Code(code));
+            return drop((link, ending, permit));
         }
         self.ledger.spawn(Kind::Refusal, async move {
-            let mut ending = Ending::new(clients.hub.metrics());
-            ending.because(CloseReason::Code(code));
             link::turn_away(&link, code, retry, why).await;
             drop((link, ending, permit));
         });
@@ -363,11 +362,10 @@ impl Doors {
             };
             Poll::Ready(reserve.attempt(attempt))
         });
-        if let Ok((stream, _)) = accepted.await {
-            let metrics = self.clients.hub.metrics();
-            metrics.connections_opened.inc();
-            let mut ending = Ending::new(metrics);
-            ending.because(CloseReason::Code(CloseCode::TooMany));
+        if let Ok((stream, peer)) = accepted.await {
+            self.clients.hub.metrics().connections_opened.inc();
+            let ending = Ending::new(Arc::clone(&self.clients), peer);
+            let _ending = ending.because(CloseReason::Code(CloseCode::TooMany));
             let retry = self.clients.hub.retry_after_ms();
             if door.is_plain() {
                 let (link, why) = (Link::Tcp(stream), "no descriptors left");

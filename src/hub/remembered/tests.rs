@@ -91,7 +91,7 @@ fn a_running_job_is_known_until_long_after_its_end() {
         .reserve(7)
         .expect("room")
         .running(id(1), 5, Arc::clone(&progress), 0);
-    progress.set(ENDED.counts);
+    progress.set(ENDED.counts, 7);
     remembered.sweep(1000);
     match remembered.recall(&id(1), 5) {
         Some(Known::Running(running)) => assert_eq!(running.counts(), ENDED.counts),

@@ -12,6 +12,7 @@ use crate::hub::holds::Holds;
 use crate::hub::{Hub, Options};
 use crate::metrics::Metrics;
 use crate::transport::auth::Auth;
+use crate::transport::closed::ClosedRing;
 use crate::transport::connection::ClientLimits;
 use crate::transport::strangers::Strangers;
 
@@ -33,6 +34,7 @@ fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
         holds: Arc::new(Holds::default()),
         auth: ArcSwap::from_pointee(Auth::None),
         clock: Clock::system(),
+        closed: ClosedRing::default(),
         limits: ArcSwap::from_pointee(ClientLimits {
             handshake_timeout: Duration::from_secs(10),
             heartbeat_s: 30,
