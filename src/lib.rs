@@ -27,6 +27,10 @@
 //! When it gives up it drops its end, and the job does not notice: it ends, is counted, and its
 //! result answers a repeat.
 //!
+//! By HTTP the same requests come through [`transport::admin::services`]: the credential is proven
+//! first ([`hub::command`]), what is said is written down as a datagram has it, and from the
+//! recorded results on the way is the same. There the task of the connection waits for the report.
+//!
 //! # The way of one client
 //!
 //! [`transport::listener`] accepts, paced and capped, and never waits for a peer. The connection's
@@ -47,7 +51,8 @@
 //!    unauthenticated is answered on UDP.
 //! 6. Every ending and every drop has a cause that is counted; matched = written + waiting +
 //!    refused.
-//! 7. Lock order: session, then log, then lane. A shard of the registry, the memory of request ids,
+//! 7. Lock order: session, then log, then lane; before them all the one that keeps two commands of
+//!    one id apart. A shard of the registry, the memory of request ids,
 //!    the state of a TLS stream and the ledger's slabs are leaves: nothing else is locked under
 //!    them. No guard lives over an await.
 //! 8. No system call under the log's lock or a lane's; under a session's only a write that does not

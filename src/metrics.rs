@@ -24,7 +24,7 @@ use family::{Declare, Labels};
 
 pub use by_key::ByKey;
 pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};
-pub use labels::{AcceptError, Outcome, ProxyReject, ReloadResult};
+pub use labels::{AcceptError, Credential, HttpReject, Outcome, ProxyReject, ReloadResult};
 pub use token::TokenFault;
 
 /// What is read at a scrape instead of counted.
@@ -127,14 +127,23 @@ metrics! {
         (Labels::one("cause", RejectCause::ALL.iter().map(|cause| cause.word())));
     /// Datagrams that the kernel dropped because the receive buffer was full.
     kernel_drops: IntCounter = "pushgate_kernel_drops_total" (());
-    /// Authentic requests, each once, by how they ended.
+    /// Authentic HTTP requests of services, repeats too, by how their senders have shown who they
+    /// are.
+    http_requests: CounterFamily = "pushgate_http_requests_total"
+        (Labels::one("credential", Credential::ALL.map(Credential::word)));
+    /// HTTP requests to the routes of services that are no authentic requests, by cause; in no
+    /// other count.
+    http_rejected: CounterFamily = "pushgate_http_rejected_total"
+        (Labels::one("cause", HttpReject::ALL.map(HttpReject::word)));
+    /// Authentic requests by datagram or HTTP, each once, by how they ended.
     requests: CounterFamily = "pushgate_requests_total" (requests());
     /// Repeats of remembered requests; in no other count.
     repeats: IntCounter = "pushgate_repeats_total" (());
-    /// Authentic datagrams by key id, repeats and refused ones too; key 0 is unsigned.
+    /// Authentic datagrams and HTTP requests by key id, repeats and refused ones too; key 0 is
+    /// unsigned.
     key_datagrams: ByKey = "pushgate_key_datagrams_total" (by_key::Kind::Counter);
-    /// When the last authentic datagram came under each key, in seconds since 1970; 0 for a key not
-    /// used since the start.
+    /// When the last authentic datagram or HTTP request came under each key, in seconds since 1970;
+    /// 0 for a key not used since the start.
     key_last_used: ByKey = "pushgate_key_last_used_timestamp_seconds" (by_key::Kind::Gauge);
     /// How far the gateway's clock is ahead of the machine's, which was set back.
     clock_ahead: prometheus::Gauge = "pushgate_clock_ahead_seconds" (());
@@ -233,6 +242,16 @@ impl Metrics {
     /// Counts a datagram that was dropped without an answer.
     pub fn datagram_rejected(&self, cause: RejectCause) {
         self.datagrams_rejected.at(cause.index()).inc();
+    }
+
+    /// Counts an authentic HTTP request.
+    pub fn http_request(&self, credential: Credential) {
+        self.http_requests.at(credential as usize).inc();
+    }
+
+    /// Counts an HTTP request that did not become a request.
+    pub fn http_rejected(&self, cause: HttpReject) {
+        self.http_rejected.at(cause as usize).inc();
     }
 
     /// Counts an authentic request by how it ended.

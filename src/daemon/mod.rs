@@ -34,6 +34,7 @@ use crate::metrics::{Live, Metrics};
 use crate::throttle::Throttle;
 use crate::transport::admin::access::Gate;
 use crate::transport::admin::reload::{Asked, Reloads};
+use crate::transport::admin::services::Services;
 use crate::transport::admin::{self, AdminState};
 use crate::transport::closed::ClosedRing;
 use crate::transport::connection::Clients;
@@ -357,6 +358,14 @@ fn admin_state(
 ) -> AdminState {
     let (doors, udp) = (Arc::clone(&parts.doors), Arc::clone(&parts.udp));
     let shown = parts.clone();
+    let (waited, clock) = (Arc::clone(&parts.udp), parts.clients.clock.clone());
+    let services = Services::new(
+        Arc::clone(&parts.hub),
+        Arc::clone(&parts.intake),
+        ledger.clone(),
+        clock,
+        move || waited.deadline(),
+    );
     AdminState {
         metrics: Arc::clone(parts.hub.metrics()),
         ledger: ledger.clone(),
@@ -372,6 +381,7 @@ fn admin_state(
         }),
         gate: Arc::clone(&parts.gate),
         reloads,
+        services: Arc::new(services),
         address,
     }
 }

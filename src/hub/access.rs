@@ -112,6 +112,12 @@ impl Keyring {
         held.grant.is_valid_at(unix_ms).then_some(held)
     }
 
+    /// The key of this id, whatever the time: for whom `find` has found it at the beginning of a
+    /// request that has taken a while to come.
+    pub(super) fn held(&self, key_id: u32) -> Option<&Held> {
+        self.keys.get(&key_id)
+    }
+
     /// The ids of all keys, 0 among them where unsigned requests are allowed.
     pub fn ids(&self) -> impl Iterator<Item = u32> {
         self.keys.keys().copied()

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::access::{Held, Keyring};
+use super::command::Commands;
 use super::freshness::Freshness;
 use super::holds::Holds;
 use super::job::{Job, Jobs};
 use super::pump::Pump;
-use super::remembered::{Ended, Known, Remembered};
+use super::remembered::{Ended, Id, Known, Remembered};
 use super::requests::{Call, Carried, Change, Outcome, at_once};
 use super::strangers::{Account, Strangers};
 use super::{Hub, KeyUse};
@@ -45,13 +46,14 @@ pub struct Moment {
 /// Takes datagrams in, in the order in which they were received.
 pub struct Intake {
     pub(super) hub: Arc<Hub>,
-    keyring: ArcSwap<Keyring>,
+    pub(super) keyring: ArcSwap<Keyring>,
     pub(super) remembered: Arc<Remembered>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) holds: Arc<Holds>,
     options: ArcSwap<IntakeOptions>,
     strangers: Strangers,
     draining: AtomicBool,
+    pub(super) commands: Commands,
 }
 
 /// What became of a datagram.
@@ -74,6 +76,30 @@ pub struct Pending {
     pub answer: Option<Answer>,
     /// ACCEPTED stands in the buffer, to be sent at once.
     pub accepted: bool,
+}
+
+/// An authentic request, whichever door it came through.
+pub(super) struct Asked<'a> {
+    pub(super) op: Op,
+    pub(super) id: Id,
+    /// Tells requests of one id apart.
+    pub(super) digest: u64,
+    /// The sender's time; `None` where its door asks for none, and then it is fresh.
+    pub(super) time_ms: Option<u64>,
+    /// As it stands in a datagram; `None` where what was said cannot be one.
+    pub(super) body: Option<&'a [u8]>,
+}
+
+/// What became of an authentic request.
+pub(super) enum Taken {
+    /// A repeat, and the recorded result.
+    Known(Ended),
+    /// Its id was used for another request.
+    OtherBytes,
+    /// Carried out or refused.
+    AtOnce(Outcome),
+    /// On its way.
+    Job(Box<Job>),
 }
 
 /// Makes the answers to one request.
@@ -122,6 +148,7 @@ impl Intake {
             options: ArcSwap::from_pointee(options),
             strangers: Strangers::default(),
             draining,
+            commands: Commands::default(),
         }
     }
 
@@ -173,44 +200,85 @@ impl Intake {
                 return Handled::Silent(cause);
             }
         };
-        let header = *verified.header();
-        held.usage.note(moment.unix_ms);
-        let answer = Answer {
+        let (header, op) = (*verified.header(), verified.op());
+        let wants_answer = !is_quiet(op, verified.body());
+        let answer = wants_answer.then(|| Answer {
             header,
             key: held.grant.key.clone(),
+        });
+        let asked = Asked {
+            op,
+            id: (header.key_id, header.request_id),
+            digest: if is_remembered(op) {
+                self.digest(&verified)
+            } else {
+                0
+            },
+            time_ms: Some(header.time_ms),
+            body: Some(verified.body()),
         };
-        let wants_answer = !is_quiet(verified.op(), verified.body());
-        let op = verified.op();
-        let answer = wants_answer.then_some(answer);
-        let id = (header.key_id, header.request_id);
-        let is_remembered = matches!(op, Op::Push | Op::Join | Op::Leave | Op::Kick);
-        let digest = if is_remembered {
-            self.digest(&verified)
-        } else {
-            0
-        };
-        if is_remembered && let Some(known) = self.remembered.recall(&id, digest) {
+        match self.take(&asked, held, account, moment, cx) {
+            Taken::Known(ended) => answered(answer.as_ref(), moment, &ended, &[], out),
+            Taken::OtherBytes => {
+                let ended = at_once(&Outcome::of(Status::BadRequest));
+                answered(answer.as_ref(), moment, &ended, &[], out)
+            }
+            Taken::AtOnce(outcome) => answered(
+                answer.as_ref(),
+                moment,
+                &at_once(&outcome),
+                &outcome.tail,
+                out,
+            ),
+            Taken::Job(job) => {
+                let accepted = verified.body().first() == Some(&(ReplyMode::Two as u8));
+                if let (true, Some(answer)) = (accepted, &answer) {
+                    let started = at_once(&Outcome::of(Status::Accepted));
+                    answer.encode(out, moment.unix_ms, &started, &[]);
+                }
+                Handled::Job(Box::new(Pending {
+                    job: *job,
+                    answer,
+                    accepted,
+                }))
+            }
+        }
+    }
+
+    /// The way of an authentic request, whichever door it came through: a recorded result, or the
+    /// checks and the request itself.
+    pub(super) fn take(
+        &self,
+        asked: &Asked<'_>,
+        held: &Held,
+        account: Option<Account<'_>>,
+        moment: Moment,
+        cx: &mut Pump,
+    ) -> Taken {
+        let metrics = self.hub.metrics();
+        held.usage.note(moment.unix_ms);
+        let Asked { op, id, digest, .. } = *asked;
+        if is_remembered(op)
+            && let Some(known) = self.remembered.recall(&id, digest)
+        {
             let ended = match known {
                 Known::OtherBytes => {
                     metrics.request(op, Status::BadRequest);
-                    at_once(&Outcome::of(Status::BadRequest))
+                    return Taken::OtherBytes;
                 }
-                Known::Ended(ended) => {
-                    metrics.repeats.inc();
-                    ended
-                }
-                Known::Running(progress) => {
-                    metrics.repeats.inc();
-                    Ended {
-                        status: Status::Accepted,
-                        counts: progress.counts(),
-                        elapsed_ms: 0,
-                    }
-                }
+                Known::Ended(ended) => ended,
+                Known::Running(progress) => Ended {
+                    status: Status::Accepted,
+                    counts: progress.counts(),
+                    elapsed_ms: 0,
+                },
             };
-            return answered(answer.as_ref(), moment, &ended, &[], out);
+            metrics.repeats.inc();
+            return Taken::Known(ended);
         }
-        cx.skewed(metrics, skew_seconds(moment.unix_ms, header.time_ms));
+        if let Some(time_ms) = asked.time_ms {
+            cx.skewed(metrics, skew_seconds(moment.unix_ms, time_ms));
+        }
         let mut call = Call {
             id,
             digest,
@@ -219,29 +287,12 @@ impl Intake {
             moment,
             cx,
         };
-        match self.carry_out(&verified, &mut call) {
+        match self.carry_out(asked, &mut call) {
             Carried::AtOnce(outcome) => {
                 metrics.request(op, outcome.status);
-                answered(
-                    answer.as_ref(),
-                    moment,
-                    &at_once(&outcome),
-                    &outcome.tail,
-                    out,
-                )
+                Taken::AtOnce(outcome)
             }
-            Carried::Job(job) => {
-                let accepted = verified.body().first() == Some(&(ReplyMode::Two as u8));
-                if let (true, Some(answer)) = (accepted, &answer) {
-                    let started = at_once(&Outcome::of(Status::Accepted));
-                    answer.encode(out, moment.unix_ms, &started, &[]);
-                }
-                Handled::Job(Box::new(Pending {
-                    job,
-                    answer,
-                    accepted,
-                }))
-            }
+            Carried::Job(job) => Taken::Job(Box::new(job)),
         }
     }
 
@@ -289,9 +340,9 @@ impl Intake {
     }
 
     /// The checks that are answered, in the contract's order, and then the request itself.
-    fn carry_out(&self, verified: &Verified<'_>, call: &mut Call<'_, '_>) -> Carried {
+    fn carry_out(&self, asked: &Asked<'_>, call: &mut Call<'_, '_>) -> Carried {
         let refused = |status| Carried::AtOnce(Outcome::of(status));
-        if !self.is_fresh(verified.header(), call.moment) {
+        if !self.is_fresh(asked.time_ms, call.moment) {
             return refused(Status::Stale);
         }
         if let Some(account) = &call.account {
@@ -300,10 +351,11 @@ impl Intake {
         if self.draining.load(Ordering::Relaxed) {
             return refused(Status::Draining);
         }
-        if !call.held.grant.may_use(verified.op()) {
+        if !call.held.grant.may_use(asked.op) {
             return refused(Status::Denied);
         }
-        let Ok(request) = Request::decode(verified.op(), verified.body()) else {
+        let decoded = asked.body.map(|body| Request::decode(asked.op, body));
+        let Some(Ok(request)) = decoded else {
             return refused(Status::BadRequest);
         };
         let outcome = match request {
@@ -320,9 +372,9 @@ impl Intake {
         Carried::AtOnce(outcome.unwrap_or_else(Outcome::of))
     }
 
-    fn is_fresh(&self, header: &Header, moment: Moment) -> bool {
+    fn is_fresh(&self, time_ms: Option<u64>, moment: Moment) -> bool {
         let rule = &self.options.load().freshness;
-        rule.holds(header.time_ms, moment.unix_ms)
+        time_ms.is_none_or(|time_ms| rule.holds(time_ms, moment.unix_ms))
     }
 }
 
@@ -343,6 +395,11 @@ fn answered(
         answer.encode(out, moment.unix_ms, ended, tail);
         Handled::Answered
     })
+}
+
+/// Whether a repeat is answered with the recorded result: what only asks is asked again.
+const fn is_remembered(op: Op) -> bool {
+    matches!(op, Op::Push | Op::Join | Op::Leave | Op::Kick)
 }
 
 /// Whether the sender wants no answer, whatever happens: known before its body is checked.

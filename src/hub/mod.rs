@@ -21,6 +21,7 @@
 pub mod access;
 mod batch;
 mod bounds;
+pub mod command;
 pub mod freshness;
 pub mod grant;
 pub mod holds;

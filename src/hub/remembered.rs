@@ -115,8 +115,8 @@ pub struct Remembered {
     shards: Box<[Mutex<Shard>]>,
     /// For ids: they are authentic, so a fast hash is enough.
     hasher: DefaultHashBuilder,
-    /// For the bytes of unsigned datagrams.
-    digests: RandomState,
+    /// For what bears no MAC: unsigned datagrams, and what comes through other doors.
+    pub(super) digests: RandomState,
     max: AtomicUsize,
     len: AtomicUsize,
     shares: Shares,

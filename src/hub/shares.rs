@@ -35,6 +35,8 @@ impl Shares {
         let count = |id| (id, old.held.get(&id).cloned().unwrap_or_default());
         let mut held: HashMap<_, _> = key_ids.into_iter().map(count).collect();
         let several = held.len() > 1;
+        // An operator is of no key either, and is heard where unsigned requests are not.
+        held.entry(0).or_default();
         for (id, count) in &old.held {
             if count.load(Relaxed) > 0 {
                 held.entry(*id).or_insert_with(|| Arc::clone(count));

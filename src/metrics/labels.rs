@@ -147,3 +147,93 @@ impl ProxyReject {
         }
     }
 }
+
+/// How the sender of an HTTP request has shown who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// By the secret of its key.
+    Secret,
+    /// By a MAC under its key.
+    Signature,
+    /// Not at all, on this machine, where that is allowed.
+    Unsigned,
+    /// By the token of the admin door.
+    Operator,
+}
+
+impl Credential {
+    /// Every way, in the order of its index.
+    pub const ALL: [Self; 4] = [
+        Self::Secret,
+        Self::Signature,
+        Self::Unsigned,
+        Self::Operator,
+    ];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Signature => "signature",
+            Self::Unsigned => "unsigned",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Why an HTTP request to a route of services did not become a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpReject {
+    /// Its Host is not ours, or its Origin another site.
+    Foreign,
+    /// A method that the route does not take.
+    Method,
+    /// As many connections of services as there may be stand already.
+    Connections,
+    /// No credential, where one is needed.
+    Unsigned,
+    /// A key that is not known, or not valid now.
+    Key,
+    /// Not the secret of that key, or not its signature.
+    Mac,
+    /// A content type that is not taken.
+    Type,
+    /// A body that is too long.
+    TooLarge,
+    /// A body that did not come in time.
+    Slow,
+    /// A connection that ended before the body did.
+    Gone,
+}
+
+impl HttpReject {
+    /// Every cause, in the order of its index.
+    pub const ALL: [Self; 10] = [
+        Self::Foreign,
+        Self::Method,
+        Self::Connections,
+        Self::Unsigned,
+        Self::Key,
+        Self::Mac,
+        Self::Type,
+        Self::TooLarge,
+        Self::Slow,
+        Self::Gone,
+    ];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Foreign => "foreign",
+            Self::Method => "method",
+            Self::Connections => "connections",
+            Self::Unsigned => "unsigned",
+            Self::Key => "key",
+            Self::Mac => "mac",
+            Self::Type => "type",
+            Self::TooLarge => "too_large",
+            Self::Slow => "slow",
+            Self::Gone => "gone",
+        }
+    }
+}

@@ -386,9 +386,9 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
 /// Notes at start how many connections there may be: the configured number, or what the descriptors
 /// leave.
 pub fn max_connections(configured: usize, descriptors: u64) -> usize {
-    /// Descriptors for everything but clients: listeners, the log, profiles, admin connections,
-    /// refusals.
-    const RESERVE: u64 = 128;
+    /// Descriptors for everything but clients: listeners, the log, profiles, connections of
+    /// operators and of services by HTTP, refusals.
+    const RESERVE: u64 = 192;
     let most = usize::try_from(descriptors.saturating_sub(RESERVE).max(16)).unwrap_or(usize::MAX);
     if configured > most {
         warn!(

@@ -18,6 +18,7 @@ mod pace;
 pub mod phase;
 mod proxy;
 mod renewal;
+mod report;
 pub mod reserve;
 pub mod socket;
 pub mod source;

@@ -10,12 +10,13 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::beat::Beat;
 use super::outbox::{Outbox, Return};
+use super::report;
 use crate::clock::{Clock, monotonic};
 use crate::hub::Hub;
 use crate::hub::intake::{Answer, Handled, Intake, Moment, Pending};
@@ -23,7 +24,6 @@ use crate::hub::pump::Pump;
 use crate::hub::remembered::{Ended, Progress};
 use crate::ledger::{Kind, Ledger};
 use crate::throttle::Throttle;
-use crate::wire::reason::Status;
 
 /// Room for one receive call: the kernel may join datagrams of one sender up to this.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -86,6 +86,11 @@ impl UdpDoor {
     /// How long a handler waits for its job, from the next one on.
     pub fn set_deadline(&self, deadline: Duration) {
         self.deadline_ns.store(nanos(deadline), Ordering::Relaxed);
+    }
+
+    /// How long a handler waits for its job now.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_nanos(self.deadline_ns.load(Ordering::Relaxed))
     }
 
     /// How long ago the loop was last seen to turn.
@@ -236,23 +241,10 @@ impl UdpDoor {
         reported: oneshot::Receiver<Ended>,
         progress: Arc<Progress>,
     ) -> impl Future<Output = ()> {
-        let started = Instant::now();
-        let deadline = Duration::from_nanos(self.deadline_ns.load(Ordering::Relaxed));
+        let (started, deadline) = (Instant::now(), self.deadline());
         async move {
-            let ended = match timeout(deadline, reported).await {
-                Ok(Ok(ended)) => ended,
-                // The deadline, or a job that died: what became of it is not known here.
-                Err(_) | Ok(Err(_)) => {
-                    self.hub.metrics().push_timeouts.inc();
-                    let elapsed_ms =
-                        u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-                    Ended {
-                        status: Status::Timeout,
-                        counts: progress.counts(),
-                        elapsed_ms,
-                    }
-                }
-            };
+            let metrics = self.hub.metrics();
+            let ended = report::awaited(reported, deadline, started, &progress, metrics).await;
             let mut out = Vec::with_capacity(128);
             answer.encode(&mut out, self.clock.now_ms(), &ended, &[]);
             self.send(&out, back);

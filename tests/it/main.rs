@@ -29,6 +29,7 @@ mod storm;
 mod strangers;
 
 mod admin;
+mod http;
 mod proxy;
 mod tls;
 

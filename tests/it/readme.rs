@@ -1,13 +1,14 @@
 //! The README is true: its example programs work against the gateway, and it names every key, every
 //! metric and every word of the protocol.
 
+mod http;
 mod programs;
 
 use std::collections::HashSet;
 use std::process::Command;
 
 use pushgate::ledger::Kind;
-use pushgate::metrics::{Outcome, TokenFault};
+use pushgate::metrics::{Credential, HttpReject, Outcome, TokenFault};
 use pushgate::wire::datagram::Op;
 use pushgate::wire::reason::{CloseCode, CloseReason, RejectCause, Status};
 
@@ -137,6 +138,16 @@ fn every_word_of_the_protocol_is_documented() {
     documented(
         "the faults of tokens",
         TokenFault::ALL.map(TokenFault::word),
+        README,
+    );
+    documented(
+        "the credentials",
+        Credential::ALL.map(Credential::word),
+        README,
+    );
+    documented(
+        "the causes by HTTP",
+        HttpReject::ALL.map(HttpReject::word),
         README,
     );
     documented("the task kinds", Kind::ALL.map(Kind::word), README);

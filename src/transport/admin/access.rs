@@ -13,7 +13,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ring::hmac;
 
-use super::{AdminState, plain};
+use super::{AdminState, plain, services};
+use crate::metrics::HttpReject;
 
 /// A bearer token. What is kept is a MAC under it, not the token.
 #[derive(Clone)]
@@ -55,7 +56,9 @@ pub struct Gate {
 }
 
 /// Every page: its path, the one method that it takes, and the parameters that it knows.
-pub(super) const PAGES: [(&str, Method, &[&str]); 9] = [
+///
+/// A path of services ([`services::PATHS`]) checks its parameters, and who asks, itself.
+pub(super) const PAGES: &[(&str, Method, &[&str])] = &[
     ("/", Method::GET, &[]),
     ("/metrics", Method::GET, &[]),
     ("/healthz", Method::GET, &[]),
@@ -65,17 +68,50 @@ pub(super) const PAGES: [(&str, Method, &[&str]); 9] = [
     ("/debug/pprof/flamegraph", Method::GET, &["seconds"]),
     ("/debug/pprof/tasks", Method::GET, &["debug"]),
     ("/v1/reload", Method::POST, &[]),
+    ("/v1/push", Method::POST, &[]),
+    ("/v1/presence", Method::GET, &[]),
+    ("/v1/presence", Method::POST, &[]),
+    ("/v1/kick", Method::POST, &[]),
+    ("/v1/groups", Method::POST, &[]),
+    ("/v1/openapi.json", Method::GET, &[]),
 ];
+
+/// Who asks, as far as the guard has looked. A page other than those of services is shown to
+/// operators, and where no token is set to anybody who has come so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Somebody with the token.
+    Operator,
+    /// Somebody, where no token is set.
+    Nobody,
+    /// A service that names its key: whether it has it is yet to be seen.
+    Key,
+    /// Somebody without the token, where one is set: only before a path of services.
+    Stranger,
+}
 
 /// Answers who may not ask; passes the others on.
 pub(super) async fn guard(
     State(state): State<AdminState>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match refusal(&state, &request) {
-        Some(refusal) => refusal,
-        None => next.run(request).await,
+    let is_service = services::PATHS.contains(&request.uri().path());
+    let mut response = match admitted(&state, &request, is_service) {
+        Ok(asker) => {
+            request.extensions_mut().insert(asker);
+            next.run(request).await
+        }
+        Err(refusal) => {
+            if is_service {
+                let cause = match refusal.status() {
+                    StatusCode::METHOD_NOT_ALLOWED => HttpReject::Method,
+                    _ => HttpReject::Foreign,
+                };
+                state.metrics.http_rejected(cause);
+            }
+            *refusal
+        }
     };
     let headers = response.headers_mut();
     let mut always = |name: HeaderName, value| {
@@ -87,39 +123,61 @@ pub(super) async fn guard(
     response
 }
 
-fn refusal(state: &AdminState, request: &Request) -> Option<Response> {
+fn admitted(
+    state: &AdminState,
+    request: &Request,
+    is_service: bool,
+) -> Result<Asker, Box<Response>> {
     let gate = state.gate.load();
     let host = host(request).filter(|host| host_is_taken(host, &gate.hosts, state.address));
     let Some(host) = host else {
         let text = "the Host header is not one of this gateway's; admin.hosts names more\n";
-        return Some(plain(StatusCode::FORBIDDEN, text));
+        return Err(Box::new(plain(StatusCode::FORBIDDEN, text)));
     };
     if !is_of_this_site(request.headers(), host) {
         let text = "the Origin header names another site\n";
-        return Some(plain(StatusCode::FORBIDDEN, text));
+        return Err(Box::new(plain(StatusCode::FORBIDDEN, text)));
     }
-    if let Some(token) = &gate.token
-        && !bearer(request.headers()).is_some_and(|text| token.is(text))
-    {
-        let mut response = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
-        let scheme = HeaderValue::from_static("Bearer");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, scheme);
-        return Some(response);
-    }
-    let page = PAGES
-        .iter()
-        .find(|(path, ..)| *path == request.uri().path());
-    let Some((_, method, parameters)) = page else {
-        return Some(plain(StatusCode::NOT_FOUND, "no such page; / lists them\n"));
+    let asker = match &gate.token {
+        _ if is_service && request.headers().contains_key(services::KEY) => Asker::Key,
+        None => Asker::Nobody,
+        Some(token) if bearer(request.headers()).is_some_and(|text| token.is(text)) => {
+            Asker::Operator
+        }
+        Some(_) if is_service => Asker::Stranger,
+        Some(_) => {
+            let mut response = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+            return Err(Box::new(response));
+        }
     };
-    if request.method() != method {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, format!("{method} only\n"));
-        if let Ok(method) = HeaderValue::from_str(method.as_str()) {
-            response.headers_mut().insert(header::ALLOW, method);
+    match refusal(request, is_service) {
+        Some(refusal) => Err(Box::new(refusal)),
+        None => Ok(asker),
+    }
+}
+
+/// Answers what the page does not take.
+fn refusal(request: &Request, is_service: bool) -> Option<Response> {
+    let path = request.uri().path();
+    let at = || PAGES.iter().filter(|page| page.0 == path);
+    if at().next().is_none() {
+        return Some(plain(StatusCode::NOT_FOUND, "no such page; / lists them\n"));
+    }
+    let Some((.., parameters)) = at().find(|page| request.method() == page.1) else {
+        let methods: Vec<_> = at().map(|page| page.1.as_str()).collect();
+        let methods = methods.join(", ");
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, format!("{methods} only\n"));
+        if let Ok(methods) = HeaderValue::from_str(&methods) {
+            response.headers_mut().insert(header::ALLOW, methods);
         }
         return Some(response);
+    };
+    if is_service {
+        return None;
     }
     let query = request.uri().query().unwrap_or_default();
     let unknown = query
@@ -165,7 +223,7 @@ fn host(request: &Request) -> Option<&str> {
     hosts.next().is_none().then_some(host)
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, text) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(text.trim())

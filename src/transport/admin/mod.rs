@@ -11,16 +11,20 @@
 //! | `/debug/pprof/flamegraph?seconds=30` | the same as SVG |
 //! | `/debug/pprof/tasks` | live tasks by kind and site, gzipped protobuf; text with `?debug=1` |
 //! | `POST /v1/reload` | reads the configuration again and says what came of it, as JSON |
+//! | `/v1/push`, `/v1/presence`, `/v1/kick`, `/v1/groups` | requests of services ([`services`]) |
+//! | `/v1/openapi.json` | these four for programs, OpenAPI 3.1 |
 //!
-//! Who may ask, and how, is decided before a page is called ([`access`]). The hub is not known
-//! here: what this door shows of it comes through the handles of [`AdminState`].
+//! Who may ask, and how, is decided before a page is called ([`access`]). But for those of services
+//! the pages do not know the hub: what they show of it comes through the handles of [`AdminState`].
 
 pub mod access;
 pub mod reload;
 mod serve;
+pub mod services;
 
 mod health;
 mod index;
+mod openapi;
 mod profile;
 mod tasks;
 
@@ -45,6 +49,7 @@ use crate::ledger::Ledger;
 use crate::metrics::{Live, Metrics};
 use access::Gate;
 use reload::Reloads;
+use services::Services;
 
 /// What the admin door shows, and whom it lets in.
 #[derive(Clone)]
@@ -63,6 +68,8 @@ pub struct AdminState {
     pub gate: Arc<ArcSwap<Gate>>,
     /// Where a reload is asked for.
     pub reloads: Reloads,
+    /// Where requests of services go.
+    pub services: Arc<Services>,
     /// The address of the door as bound.
     pub address: SocketAddr,
 }
@@ -87,6 +94,8 @@ pub fn router(state: AdminState) -> Router {
         .route("/debug/pprof/flamegraph", get(profile::flamegraph))
         .route("/debug/pprof/tasks", get(tasks::tasks))
         .route("/v1/reload", post(reload::reload))
+        .route("/v1/openapi.json", get(openapi::openapi))
+        .merge(services::routes())
         .layer(from_fn_with_state(state.clone(), access::guard))
         .with_state(state)
 }

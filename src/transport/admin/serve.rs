@@ -5,21 +5,26 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::services::place::{Place, SERVICES_MAX};
 use super::{AdminState, router};
 use crate::ledger::Kind;
 use crate::metrics::{AcceptError, Metrics};
@@ -27,7 +32,7 @@ use crate::throttle::Throttle;
 use crate::transport::backoff::Backoff;
 use crate::transport::reserve::Reserve;
 
-/// Connections at once; who comes after waits in the kernel's backlog.
+/// Connections at once, besides those of services; who comes after waits in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 64;
 /// As many can look at a process without descriptors at once: a scrape, a probe, two people.
 const RESERVE: usize = 4;
@@ -60,6 +65,7 @@ pub async fn serve(
         ..state
     };
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let services = Arc::new(Semaphore::new(SERVICES_MAX));
     let app = router(state.clone());
     let throttle = Throttle::new(LOG_PERIOD, &state.metrics);
     let mut backoff = Backoff::default();
@@ -77,13 +83,20 @@ pub async fn serve(
             accepted = next => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok(((stream, peer), permit)) => {
                 backoff.reset();
+                let place = Arc::new(Place::new(permit, Arc::clone(&services)));
+                let app = TowerToHyperService::new(app.clone());
+                let served = Served {
+                    app,
+                    peer,
+                    place: Arc::clone(&place),
+                };
                 let held = Held {
                     reserve: Arc::clone(&reserve),
-                    _permit: permit,
+                    _place: place,
                 };
-                let connection = connection(stream, app.clone(), stop.clone(), held);
+                let connection = connection(stream, served, stop.clone(), held);
                 state.ledger.spawn(Kind::Admin, connection);
             }
             Err(error) => {
@@ -103,7 +116,7 @@ pub async fn serve(
 /// What a connection gives back at its end.
 struct Held {
     reserve: Arc<Reserve>,
-    _permit: OwnedSemaphorePermit,
+    _place: Arc<Place>,
 }
 
 impl Drop for Held {
@@ -113,13 +126,33 @@ impl Drop for Held {
     }
 }
 
+/// The pages, to one connection: each request is told whose it is.
+struct Served {
+    app: TowerToHyperService<Router>,
+    peer: SocketAddr,
+    place: Arc<Place>,
+}
+
+impl Service<Request<Incoming>> for Served {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let extensions = request.extensions_mut();
+        extensions.insert(self.peer);
+        extensions.insert(Arc::clone(&self.place));
+        self.app.call(request)
+    }
+}
+
 /// The next connection. Polled by hand, so that an attempt with a spare given back is made without
 /// a wait before it, in which another listener would take the number.
 async fn accept(
     listener: &TcpListener,
     reserve: &Reserve,
     metrics: &Metrics,
-) -> io::Result<TcpStream> {
+) -> io::Result<(TcpStream, SocketAddr)> {
     poll_fn(|cx| {
         let attempt = || match listener.poll_accept(cx) {
             // Counted at each attempt: one that the reserve saved is a shortage all the same.
@@ -130,19 +163,19 @@ async fn accept(
         };
         match reserve.attempt(attempt) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            accepted => Poll::Ready(accepted.map(|(stream, _)| stream)),
+            accepted => Poll::Ready(accepted),
         }
     })
     .await
 }
 
 /// One connection: request after request, until one of both has had enough.
-async fn connection(stream: TcpStream, app: Router, stop: CancellationToken, held: Held) {
+async fn connection(stream: TcpStream, served: Served, stop: CancellationToken, held: Held) {
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(stream), served);
     {
         let mut http = pin!(http);
         let ended = tokio::select! {

@@ -16,17 +16,17 @@ use crate::transport::phase::Phase;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A door that serves on loopback, and the state behind it.
-struct Door {
-    state: AdminState,
+pub(super) struct Door {
+    pub(super) state: AdminState,
     stop: CancellationToken,
 }
 
 /// An answer as it came.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -36,15 +36,17 @@ impl Answer {
 }
 
 impl Door {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         Self::open_with(|_| {}).await
     }
 
     async fn open_with(change: impl FnOnce(&mut AdminState)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let metrics = Arc::new(Metrics::new());
+        let ledger = Ledger::new(&metrics);
         let mut state = AdminState {
-            ledger: Ledger::new(&metrics),
+            services: Arc::new(services::of_a_test(&ledger, &metrics)),
+            ledger,
             metrics,
             live: Arc::new(|| Live {
                 sessions: 3,
@@ -72,7 +74,7 @@ impl Door {
     }
 
     /// Sends a request whose head this is, and reads the answer.
-    async fn ask(&self, head: &str) -> Answer {
+    pub(super) async fn ask(&self, head: &str) -> Answer {
         let mut stream = TcpStream::connect(self.state.address).await.unwrap();
         let request = format!("{head}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

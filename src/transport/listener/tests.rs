@@ -65,8 +65,8 @@ fn address(text: &str) -> IpAddr {
 
 #[test]
 fn the_cap_stays_below_the_descriptor_limit() {
-    assert_eq!(max_connections(0, 20_000), 19_872);
-    assert_eq!(max_connections(100_000, 20_000), 19_872);
+    assert_eq!(max_connections(0, 20_000), 19_808);
+    assert_eq!(max_connections(100_000, 20_000), 19_808);
     assert_eq!(max_connections(10, 20_000), 10);
     assert_eq!(max_connections(0, 64), 16);
 }

@@ -61,7 +61,11 @@ impl RequestBody<'_> {
         }
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    /// Appends the body alone, as it stands in a datagram.
+    ///
+    /// # Panics
+    /// As [`encode_request`].
+    pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Push {
                 reply,

@@ -12,7 +12,7 @@ use super::block;
 use crate::support::process::{Process, STEP, await_line, next_line};
 
 /// The interpreter's name, or `None` where it is not installed and need not be.
-fn interpreter(name: &'static str) -> Option<&'static str> {
+pub(super) fn interpreter(name: &'static str) -> Option<&'static str> {
     let found = Command::new(name).arg("--version").output().is_ok();
     if found {
         return Some(name);
@@ -22,17 +22,17 @@ fn interpreter(name: &'static str) -> Option<&'static str> {
     None
 }
 
-struct Gateway {
+pub(super) struct Gateway {
     _process: Process,
     native: SocketAddr,
     udp: SocketAddr,
-    admin: SocketAddr,
+    pub(super) admin: SocketAddr,
 }
 
 impl Gateway {
     /// Starts the binary on free ports with `more` in its configuration, and waits until it is
     /// ready.
-    fn start(directory: &Path, more: &str) -> Self {
+    pub(super) fn start(directory: &Path, more: &str) -> Self {
         let file = directory.join("pushgate.toml");
         let config = format!(
             "[[listeners]]\nname = \"native\"\naddress = \"127.0.0.1:0\"\n\
@@ -65,7 +65,7 @@ impl Gateway {
         }
     }
 
-    fn metrics(&self) -> String {
+    pub(super) fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(self.admin).expect("the admin door is open");
         stream
             .set_read_timeout(Some(STEP))
@@ -82,13 +82,13 @@ impl Gateway {
 }
 
 /// The README's programs as files, and a key.
-struct Examples {
-    directory: tempfile::TempDir,
+pub(super) struct Examples {
+    pub(super) directory: tempfile::TempDir,
     key: String,
 }
 
 impl Examples {
-    fn extract() -> Self {
+    pub(super) fn extract() -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
         for name in ["sender.py", "sender.js", "client.py"] {
             let program = block(&format!("example: {name}"));
@@ -103,11 +103,11 @@ impl Examples {
         examples
     }
 
-    fn key_file(&self) -> PathBuf {
+    pub(super) fn key_file(&self) -> PathBuf {
         self.directory.path().join("key-7")
     }
 
-    fn key_table(&self) -> String {
+    pub(super) fn key_table(&self) -> String {
         format!("[[keys]]\nid = 7\nsecret = \"{}\"\n", self.key)
     }
 
@@ -121,7 +121,7 @@ impl Examples {
     }
 
     /// A client that has been told that it is up to date.
-    fn client(&self, python: &str, gateway: &Gateway, arguments: &[&str]) -> Process {
+    pub(super) fn client(&self, python: &str, gateway: &Gateway, arguments: &[&str]) -> Process {
         let mut command = self.program(python, "client.py");
         let client = Process::start(command.arg(gateway.native.to_string()).args(arguments));
         await_line(&client.stderr, |line| (line == "current").then_some(()));

@@ -14,6 +14,7 @@ pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod crowd;
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod scrape;
 pub(crate) mod sender;

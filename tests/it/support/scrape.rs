@@ -84,8 +84,9 @@ impl Scrape {
             self.value("pushgate_connections") + self.sum("pushgate_connections_closed_total"),
         );
         equal(
-            "datagrams received = requests + repeats + rejected",
-            self.value("pushgate_datagrams_received_total"),
+            "datagrams and HTTP requests = requests + repeats + rejected",
+            self.value("pushgate_datagrams_received_total")
+                + self.sum("pushgate_http_requests_total"),
             self.sum("pushgate_requests_total")
                 + self.value("pushgate_repeats_total")
                 + self.sum("pushgate_datagrams_rejected_total"),

@@ -1,0 +1,35 @@
+//! The wait for a job's report, of whoever has to answer for it: bounded, and no concern of the
+//! job, which goes on whether anybody waits or not.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use crate::hub::remembered::{Ended, Progress};
+use crate::metrics::Metrics;
+use crate::wire::reason::Status;
+
+/// What became of a job that was accepted at `started`: its report, or after `deadline` TIMEOUT and
+/// the counts so far.
+pub(super) async fn awaited(
+    reported: oneshot::Receiver<Ended>,
+    deadline: Duration,
+    started: Instant,
+    progress: &Progress,
+    metrics: &Metrics,
+) -> Ended {
+    match timeout(deadline, reported).await {
+        Ok(Ok(ended)) => ended,
+        // The deadline, or a job that died: what became of it is not known here.
+        Err(_) | Ok(Err(_)) => {
+            metrics.push_timeouts.inc();
+            let elapsed_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+            Ended {
+                status: Status::Timeout,
+                counts: progress.counts(),
+                elapsed_ms,
+            }
+        }
+    }
+}
