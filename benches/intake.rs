@@ -43,6 +43,9 @@ impl Gateway {
             memory_budget: 1 << 30,
             retry_spread: Duration::from_secs(10),
             max_frame: 65_512,
+            history_messages: 1000,
+            history_bytes: 1 << 20,
+            remember_groups: Duration::from_secs(300),
         };
         let hub = Arc::new(Hub::new(options, Arc::new(Metrics::new()), 1, started));
         let key = Key::new(&[7; 32]).expect("a secret of 32 bytes");
@@ -52,6 +55,8 @@ impl Gateway {
         let bounds = IntakeOptions {
             freshness: Freshness::new(15_000, 1_000, 0),
             max_payload: 65_000,
+            max_ttl: Duration::from_secs(86_400),
+            max_spread: Duration::from_secs(600),
         };
         let intake = Intake::new(hub, keyring, remembered, jobs, holds, bounds);
         Self {

@@ -24,7 +24,7 @@ use family::{Declare, Labels};
 
 pub use by_key::ByKey;
 pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};
-pub use labels::{AcceptError, Credential, HttpReject, Outcome, ProxyReject, ReloadResult};
+pub use labels::{AcceptError, Credential, Gone, HttpReject, Outcome, ProxyReject, ReloadResult};
 pub use token::TokenFault;
 
 /// What is read at a scrape instead of counted.
@@ -48,9 +48,15 @@ pub struct Live {
     pub log_messages: u64,
     /// Their bytes.
     pub log_bytes: u64,
+    /// Messages that are kept.
+    pub history_messages: u64,
+    /// What they cost, in bytes.
+    pub history_bytes: u64,
+    /// Devices that are gone and of which something is remembered.
+    pub devices_gone: u64,
     /// Sessions whose socket would not take more.
     pub sessions_behind: u64,
-    /// Users and groups with a session.
+    /// Users and groups with a session or kept messages.
     pub lanes: u64,
     /// Datagrams that the kernel dropped since the sockets were opened.
     pub kernel_drops: u64,
@@ -168,6 +174,23 @@ metrics! {
         (Labels::one("outcome", Outcome::ALL.map(Outcome::word)));
     /// Deliveries that sessions have ahead of them now.
     deliveries_waiting: IntGauge = "pushgate_deliveries_waiting" (());
+    /// Kept messages sent to sessions that came after them; in no count of deliveries.
+    replayed: IntCounter = "pushgate_replayed_total" (());
+    /// Messages kept now for those who are not connected.
+    history_messages: IntGauge = "pushgate_history_messages" (());
+    /// What they cost, in bytes of memory.
+    history_bytes: IntGauge = "pushgate_history_bytes" (());
+    /// Messages that are kept no longer, by why they went.
+    history_removed: CounterFamily = "pushgate_history_removed_total"
+        (Labels::one("cause", Gone::ALL.map(Gone::word)));
+    /// Devices forgotten before their time, because more were gone than are remembered.
+    devices_forgotten: IntCounter = "pushgate_devices_forgotten_total" (());
+    /// Devices that are gone and of which something is remembered now.
+    devices_gone: IntGauge = "pushgate_devices_remembered" (());
+    /// Kept messages that clients have confirmed, each once a device.
+    confirmed: IntCounter = "pushgate_confirmed_total" (());
+    /// Time from a kept message's acceptance to a client's ACK of it.
+    ack_latency: Histogram = "pushgate_ack_latency_seconds" (DURATION_BUCKETS);
     /// Time from a message being due for a session to the kernel having taken all of it.
     delivery_latency: Histogram = "pushgate_delivery_latency_seconds" (DURATION_BUCKETS);
     /// Messages held in the log now.
@@ -176,7 +199,7 @@ metrics! {
     log_bytes: IntGauge = "pushgate_log_bytes" (());
     /// Sessions whose socket would not take more and that have messages ahead of them now.
     sessions_behind: IntGauge = "pushgate_sessions_behind" (());
-    /// Users and groups that have a session now.
+    /// Users and groups that have a session or kept messages now.
     lanes: IntGauge = "pushgate_lanes" (());
     /// Tasks that are live now, by kind.
     tasks: GaugeFamily = "pushgate_tasks" (kinds());
@@ -267,6 +290,11 @@ impl Metrics {
         self.deliveries.at(outcome as usize).inc_by(n);
     }
 
+    /// Counts a message that is kept no longer.
+    pub fn history_removed(&self, why: Gone) {
+        self.history_removed.at(why as usize).inc();
+    }
+
     /// Counts a connection that came past the load balancer.
     pub fn proxy_rejected(&self, cause: ProxyReject) {
         self.proxy_rejected.at(cause as usize).inc();
@@ -291,6 +319,9 @@ impl Metrics {
         set(&self.deliveries_waiting, live.deliveries_waiting);
         set(&self.log_messages, live.log_messages);
         set(&self.log_bytes, live.log_bytes);
+        set(&self.history_messages, live.history_messages);
+        set(&self.history_bytes, live.history_bytes);
+        set(&self.devices_gone, live.devices_gone);
         set(&self.sessions_behind, live.sessions_behind);
         set(&self.lanes, live.lanes);
         let mut seen = self

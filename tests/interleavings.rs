@@ -83,6 +83,9 @@ impl Bench {
             memory_budget: 1 << 30,
             retry_spread: Duration::from_secs(1),
             max_frame: 65_512,
+            history_messages: 1000,
+            history_bytes: 1 << 20,
+            remember_groups: Duration::from_secs(300),
         };
         let metrics = Arc::new(Metrics::new());
         Arc::new(Self {
@@ -102,6 +105,7 @@ impl Bench {
             groups,
             refused: &[],
             heartbeat_s: 30,
+            resume: None,
         };
         let attached = self.hub.attach(&attach, Flaky::new(turns), &self.cx());
         attached.map_err(|(error, _)| error).expect("there is room")
@@ -112,6 +116,7 @@ impl Bench {
             targets,
             exceptions: &[],
             payload: &[id],
+            ..Push::default()
         };
         if let Appended::Walk(mut walk) = self.hub.append(&push, self.start).expect("room") {
             let counts = walk.finish(&self.hub, &mut self.cx());
@@ -233,6 +238,7 @@ fn of_racing_takeovers_the_newest_stays() {
                         groups: &["g"],
                         refused: &[],
                         heartbeat_s: 30,
+                        resume: None,
                     };
                     bench.hub.attach(&attach, Flaky::new(0), &bench.cx()).ok()
                 })
@@ -277,6 +283,7 @@ fn a_lane_that_was_emptied_takes_no_other_of_its_name_along() {
             groups: &[],
             refused: &[],
             heartbeat_s: 30,
+            resume: None,
         };
         let third = bench
             .hub

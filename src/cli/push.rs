@@ -61,8 +61,8 @@ pub(super) struct Push {
     /// What the gateway answers
     #[arg(long, value_name = "MODE", default_value = "one")]
     reply_mode: Mode,
-    /// Keep the message for those who are not connected, at most so long: whole seconds ("1h 30m");
-    /// a gateway of this version refuses it [default: 0s, it is not kept]
+    /// Keep the message for those who are not connected, at most so long: whole seconds ("1h 30m")
+    /// [default: 0s, it is not kept]
     #[arg(
         long,
         value_name = "DURATION",
@@ -71,8 +71,8 @@ pub(super) struct Push {
     )]
     #[arg(value_parser = args::seconds)]
     ttl: u32,
-    /// Spread the deliveries over this time: whole milliseconds ("30s"); not with --ttl; a gateway
-    /// of this version refuses it [default: 0s]
+    /// Spread the deliveries over this time: whole milliseconds ("30s"); not with --ttl
+    /// [default: 0s]
     #[arg(
         long,
         value_name = "DURATION",
@@ -81,8 +81,8 @@ pub(super) struct Push {
     )]
     #[arg(value_parser = args::milliseconds)]
     spread: u32,
-    /// Supersede earlier messages with this key to the same target: 1 to 255 bytes; a gateway of
-    /// this version refuses it [default: none]
+    /// Supersede earlier messages with this key to the same target: 1 to 255 bytes
+    /// [default: none]
     #[arg(
         long,
         value_name = "KEY",

@@ -24,6 +24,7 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) -> Drained {
     let (started, drain) = (Instant::now(), &settings.drain);
     parts.clients.draining.store(true, Ordering::Relaxed);
     parts.intake.drain();
+    parts.jobs.hurry();
     let sessions = parts.hub.sessions();
     info!(target: "pushgate", sessions, jobs = parts.jobs.len(), "draining");
     let is_flushed = || parts.jobs.is_empty() && parts.hub.sessions_behind() == 0;

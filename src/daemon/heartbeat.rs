@@ -15,6 +15,8 @@ use crate::metrics::Metrics;
 
 /// Sessions that the sweep looks at before it yields.
 const SWEEP_STEP: usize = 512;
+/// Kept messages that go under one hold of the log's lock: about 50 us.
+const EXPIRE_STEP: usize = 128;
 
 /// Until `stop`.
 pub(super) async fn heartbeat(parts: Parts, mut watch: Watch, stop: CancellationToken) {
@@ -31,6 +33,9 @@ pub(super) async fn heartbeat(parts: Parts, mut watch: Watch, stop: Cancellation
             tokio::task::yield_now().await;
         }
         cx.merge(hub.metrics());
+        while !hub.expire(EXPIRE_STEP, cx.now) {
+            tokio::task::yield_now().await;
+        }
         parts.remembered.sweep(hub.tick(cx.now));
         look_at_the_clock(&mut watch, hub.metrics());
     }

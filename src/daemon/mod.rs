@@ -259,6 +259,8 @@ impl Parts {
         let intake_options = IntakeOptions {
             freshness: Freshness::new(millis(udp.window), millis(udp.future), remembers_from_ms),
             max_payload: push.max_payload,
+            max_ttl: settings.history.max_ttl,
+            max_spread: push.max_spread,
         };
         let intake = Arc::new(Intake::new(
             Arc::clone(&hub),
@@ -321,6 +323,7 @@ impl Parts {
             .map(|key| (key.id, key.last_used_ms as f64 / 1e3));
         metrics.key_last_used.set(last_used);
         let (log_messages, log_bytes) = self.hub.held();
+        let (history_messages, history_bytes) = self.hub.kept();
         let listen = kernel.listening.counts();
         Live {
             sessions: self.hub.sessions() as u64,
@@ -332,6 +335,9 @@ impl Parts {
             deliveries_waiting: self.hub.deliveries_waiting(),
             log_messages,
             log_bytes,
+            history_messages,
+            history_bytes,
+            devices_gone: self.hub.devices_gone() as u64,
             sessions_behind: self.hub.sessions_behind() as u64,
             lanes: self.hub.lanes() as u64,
             kernel_drops: kernel.drops.count(),

@@ -29,6 +29,9 @@ pub(super) fn hub(settings: &Settings, max_payload: usize) -> Options {
         memory_budget: clients.memory_budget,
         retry_spread: settings.drain.spread,
         max_frame: max_payload.saturating_add(PUSH_OVERHEAD_MAX),
+        history_messages: settings.history.messages,
+        history_bytes: settings.history.bytes,
+        remember_groups: clients.remember_groups,
     }
 }
 

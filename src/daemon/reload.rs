@@ -231,6 +231,8 @@ impl Reloader {
         intake.set_options(IntakeOptions {
             freshness,
             max_payload: new.push.max_payload,
+            max_ttl: new.history.max_ttl,
+            max_spread: new.push.max_spread,
         });
         remembered.set_bounds(new.udp.max_remembered, life);
         intake.set_keyring(options::keyring(new));

@@ -2,44 +2,73 @@
 //! taken.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use super::lane::Taken;
 use super::pump::Pump;
+use super::replay;
 use super::session::{Inner, Sink, Unsent};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 
 /// What one snapshot holds at most: past this, the lock would be held for long, and a write takes
 /// no more anyway.
 const SNAPSHOT_MESSAGES: usize = 64;
 const SNAPSHOT_BYTES: usize = 256 * 1024;
 
-/// Fills `batch` with what comes next, in order, and returns the place that the session has reached
-/// when all of it is written.
-pub(super) fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
+/// Fills the batch of `cx` with what comes next, in order, and returns the place that the session
+/// has reached when all of it is written.
+pub(super) fn gather(inner: &Inner, head: u64, cx: &mut Pump) -> u64 {
+    let batch = &mut cx.batch;
     batch.clear();
     let mut upto = head;
-    for handle in &inner.handles {
-        let after = inner.after(handle);
-        if !handle.lane.has_after(after) {
-            continue;
+    match inner.replay() {
+        Some(replay) if inner.position < replay.until => {
+            let range = (inner.position, replay.until);
+            upto = replay::take(inner, range, SNAPSHOT_MESSAGES, batch);
         }
-        let complete = handle.lane.take(after, head, SNAPSHOT_MESSAGES, batch);
-        if let (false, Some(last)) = (complete, batch.last()) {
-            // Beyond the last one taken here, the other lanes' messages would overtake this lane's.
-            upto = upto.min(last.message.seq);
+        _ => {
+            for handle in &inner.handles {
+                let after = inner.after(handle);
+                if !handle.lane.has_after(after) {
+                    continue;
+                }
+                let range = (after, head);
+                let passes_by = |message: &_| inner.passes_by(message);
+                let complete = handle
+                    .lane
+                    .take(range, SNAPSHOT_MESSAGES, &passes_by, batch);
+                if let (false, Some(last)) = (complete, batch.last()) {
+                    // Beyond the last one taken here, the other lanes' messages would overtake this
+                    // lane's.
+                    upto = upto.min(last.message.seq);
+                }
+            }
         }
     }
     settle(inner, upto, batch);
+    cx.passed.clear();
+    cx.batch.retain(|taken| {
+        let passes_by = |message: &_| inner.passes_by(message);
+        let outcome = if taken.superseded || taken.message.is_share_superseded(&passes_by) {
+            Outcome::Superseded
+        } else if taken.message.is_expired(cx.now) {
+            Outcome::Expired
+        } else {
+            return true;
+        };
+        cx.passed.push((Arc::clone(&taken.message), outcome));
+        false
+    });
     let mut bytes = 0;
-    let fits = batch.iter().take(SNAPSHOT_MESSAGES).take_while(|taken| {
+    let fits = cx.batch.iter().take(SNAPSHOT_MESSAGES).take_while(|taken| {
         let fits = bytes < SNAPSHOT_BYTES;
         bytes += taken.message.frame_len(taken.index);
         fits
     });
     let count = fits.count();
-    if count < batch.len() {
-        batch.truncate(count);
-        upto = batch.last().map_or(upto, |last| last.message.seq);
+    if count < cx.batch.len() {
+        cx.batch.truncate(count);
+        upto = cx.batch.last().map_or(upto, |last| last.message.seq);
     }
     upto
 }
@@ -49,12 +78,26 @@ pub(super) fn gather(inner: &Inner, head: u64, batch: &mut Vec<Taken>) -> u64 {
 pub(super) fn settle(inner: &Inner, upto: u64, batch: &mut Vec<Taken>) {
     if batch.len() > 1 {
         batch.sort_unstable_by_key(|taken| (taken.message.seq, taken.index));
-        batch.dedup_by_key(|taken| taken.message.seq);
+        // One that is superseded under one target is so under all.
+        batch.dedup_by(|next, first| {
+            let same = next.message.seq == first.message.seq;
+            first.superseded |= same && next.superseded;
+            same
+        });
     }
-    batch.retain(|taken| {
-        taken.message.seq <= upto
-            && !inner.is_excepted(taken.message.exceptions(), taken.message.seq)
-    });
+    batch.retain(|taken| taken.message.seq <= upto && !inner.passes_by(&taken.message));
+}
+
+/// Counts what the session at `position` has passed without sending it.
+pub(super) fn pass(metrics: &Metrics, id: u64, inner: &Inner, cx: &mut Pump) {
+    let attached = inner.replay().map_or(0, |replay| replay.attached);
+    for (message, outcome) in cx.passed.drain(..) {
+        // What was in the log before the session came was never due as a delivery.
+        if (attached + 1..=inner.position).contains(&message.seq) {
+            metrics.deliveries(outcome, 1);
+            message.pass_over(id);
+        }
+    }
 }
 
 /// Offers the sink all there is, in one call.
@@ -93,6 +136,7 @@ pub(super) fn advance(
     upto: u64,
     cx: &mut Pump,
 ) -> bool {
+    let attached = inner.replay().map_or(0, |replay| replay.attached);
     if let Some(unsent) = &mut inner.unsent {
         let rest = unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset;
         if count < rest {
@@ -103,7 +147,8 @@ pub(super) fn advance(
         let is_open = inner.closing.is_none();
         // At the close it was counted among what was not delivered.
         if let Some(unsent) = inner.unsent.take().filter(|_| is_open) {
-            cx.delivered(metrics, &unsent.taken.message);
+            cx.delivered(metrics, &unsent.taken.message, attached);
+            inner.progress(cx.now);
         }
     }
     let control = inner.control.rest().len();
@@ -120,6 +165,7 @@ pub(super) fn advance(
             all_taken = false;
             if count > 0 {
                 inner.position = taken.message.seq;
+                inner.show(&taken.message);
                 inner.unsent = Some(Box::new(Unsent {
                     taken: taken.clone(),
                     offset: count,
@@ -129,7 +175,9 @@ pub(super) fn advance(
         }
         count -= length;
         inner.position = taken.message.seq;
-        cx.delivered(metrics, &taken.message);
+        inner.show(&taken.message);
+        inner.progress(cx.now);
+        cx.delivered(metrics, &taken.message, attached);
     }
     if all_taken {
         inner.position = upto;

@@ -19,6 +19,9 @@ pub(super) struct Bounds {
     memory_budget: AtomicU64,
     retry_spread_ns: AtomicU64,
     max_frame: AtomicU32,
+    history_messages: AtomicU64,
+    history_bytes: AtomicU64,
+    remember_groups_ns: AtomicU64,
 }
 
 impl Bounds {
@@ -32,6 +35,9 @@ impl Bounds {
             memory_budget: AtomicU64::new(options.memory_budget),
             retry_spread_ns: AtomicU64::new(nanos(options.retry_spread)),
             max_frame: AtomicU32::new(options.max_frame),
+            history_messages: AtomicU64::new(options.history_messages),
+            history_bytes: AtomicU64::new(options.history_bytes),
+            remember_groups_ns: AtomicU64::new(nanos(options.remember_groups)),
         }
     }
 
@@ -45,6 +51,11 @@ impl Bounds {
         self.retry_spread_ns
             .store(nanos(options.retry_spread), Relaxed);
         self.max_frame.store(options.max_frame, Relaxed);
+        self.history_messages
+            .store(options.history_messages, Relaxed);
+        self.history_bytes.store(options.history_bytes, Relaxed);
+        self.remember_groups_ns
+            .store(nanos(options.remember_groups), Relaxed);
     }
 
     pub(super) fn load(&self) -> Options {
@@ -57,6 +68,9 @@ impl Bounds {
             memory_budget: self.memory_budget.load(Relaxed),
             retry_spread: Duration::from_nanos(self.retry_spread_ns.load(Relaxed)),
             max_frame: self.max_frame.load(Relaxed),
+            history_messages: self.history_messages.load(Relaxed),
+            history_bytes: self.history_bytes.load(Relaxed),
+            remember_groups: Duration::from_nanos(self.remember_groups_ns.load(Relaxed)),
         }
     }
 }

@@ -32,6 +32,10 @@ pub struct IntakeOptions {
     pub freshness: Freshness,
     /// Bytes of a payload.
     pub max_payload: usize,
+    /// How long a message can be kept.
+    pub max_ttl: Duration,
+    /// Over how long its deliveries can be spread.
+    pub max_spread: Duration,
 }
 
 /// The moment of a datagram, on both clocks.
@@ -71,7 +75,7 @@ pub enum Handled {
 /// A job, and what its answer needs.
 pub struct Pending {
     /// To be run as a task.
-    pub job: Job,
+    pub job: Box<Job>,
     /// To answer with, unless the sender wants no answer.
     pub answer: Option<Answer>,
     /// ACCEPTED stands in the buffer, to be sent at once.
@@ -116,12 +120,13 @@ impl Answer {
             status,
             counts,
             elapsed_ms,
+            number,
         } = *ended;
         let reply = Reply {
             status,
             counts,
             elapsed_ms,
-            number: 0,
+            number,
             tail,
         };
         encode_reply(out, &self.header, now_ms, &reply, self.key.as_ref());
@@ -233,11 +238,14 @@ impl Intake {
             Taken::Job(job) => {
                 let accepted = verified.body().first() == Some(&(ReplyMode::Two as u8));
                 if let (true, Some(answer)) = (accepted, &answer) {
-                    let started = at_once(&Outcome::of(Status::Accepted));
+                    let started = Ended {
+                        number: job.number(),
+                        ..at_once(&Outcome::of(Status::Accepted))
+                    };
                     answer.encode(out, moment.unix_ms, &started, &[]);
                 }
                 Handled::Job(Box::new(Pending {
-                    job: *job,
+                    job,
                     answer,
                     accepted,
                 }))
@@ -271,6 +279,7 @@ impl Intake {
                     status: Status::Accepted,
                     counts: progress.counts(),
                     elapsed_ms: 0,
+                    number: progress.number(),
                 },
             };
             metrics.repeats.inc();
@@ -292,7 +301,7 @@ impl Intake {
                 metrics.request(op, outcome.status);
                 Taken::AtOnce(outcome)
             }
-            Carried::Job(job) => Taken::Job(Box::new(job)),
+            Carried::Job(job) => Taken::Job(job),
         }
     }
 

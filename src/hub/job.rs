@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::Hub;
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Remembered};
+use super::spread::Spread;
 use super::walk::Walk;
 use crate::clock::monotonic;
 use crate::sync::{Mutex, lock};
@@ -23,6 +25,9 @@ use crate::wire::reason::Status;
 
 /// Sessions that a walk visits before it yields: about half a millisecond of writes.
 const STEP: usize = 128;
+/// How often a spread looks who is due: no timer is finer, and no client need wait for longer.
+const PACE_MIN: Duration = Duration::from_millis(10);
+const PACE_MAX: Duration = Duration::from_secs(1);
 /// Seconds for which a job's result is remembered after its end, since somebody may be asking for
 /// it.
 const REMEMBERED_AFTER_END: u32 = 60;
@@ -33,6 +38,8 @@ pub struct Jobs {
     in_flight: Arc<InFlight>,
     /// Walks at a time: two a worker, in the order in which they were accepted.
     turns: Arc<Semaphore>,
+    /// Spreads that have time left take none any more: the gateway is about to end.
+    hurry: CancellationToken,
 }
 
 #[derive(Default)]
@@ -76,6 +83,7 @@ impl Jobs {
             max: AtomicUsize::new(max),
             in_flight: Arc::default(),
             turns,
+            hurry: CancellationToken::new(),
         }
     }
 
@@ -110,6 +118,15 @@ impl Jobs {
         admitted.then_some(permit)
     }
 
+    /// From now on spreads go out at once.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
+    }
+
+    pub(super) fn hurried(&self) -> CancellationToken {
+        self.hurry.clone()
+    }
+
     pub(super) fn turns(&self) -> Arc<Semaphore> {
         Arc::clone(&self.turns)
     }
@@ -117,7 +134,7 @@ impl Jobs {
 
 impl JobPermit {
     /// Lists it among those that run, until the place is given back.
-    pub(super) fn list(&mut self, walk: &Walk, started: Instant, progress: &Arc<Progress>) {
+    pub(super) fn list(&mut self, walk: &Work, started: Instant, progress: &Arc<Progress>) {
         let Some((scope, name)) = walk.target() else {
             return;
         };
@@ -146,11 +163,56 @@ impl Drop for JobPermit {
 
 /// A push to many that has its place in the log.
 pub struct Job {
-    pub(super) walk: Walk,
+    pub(super) work: Work,
     pub(super) record: Record,
     pub(super) turns: Arc<Semaphore>,
+    pub(super) hurry: CancellationToken,
     /// Given back last, when everything else of the job is gone.
     pub(super) permit: JobPermit,
+}
+
+/// What a job does.
+pub(super) enum Work {
+    Walk(Walk),
+    Spread(Spread),
+}
+
+impl Work {
+    pub(super) fn seq(&self) -> u64 {
+        match self {
+            Self::Walk(walk) => walk.seq(),
+            Self::Spread(spread) => spread.seq(),
+        }
+    }
+
+    fn target(&self) -> Option<(Scope, Arc<str>)> {
+        match self {
+            Self::Walk(walk) => walk.target(),
+            Self::Spread(spread) => spread.target(),
+        }
+    }
+
+    fn targets(&self) -> usize {
+        match self {
+            Self::Walk(walk) => walk.targets(),
+            Self::Spread(spread) => spread.targets(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Walk(walk) => walk.size(),
+            Self::Spread(spread) => spread.progress().1,
+        }
+    }
+
+    /// The number of its message; 0 for a live one.
+    pub(super) fn number(&self) -> u64 {
+        match self {
+            Self::Walk(walk) => walk.number(),
+            Self::Spread(_) => 0,
+        }
+    }
 }
 
 /// Where the outcome is noted: whoever drops it unfinished (a bug) leaves the counts so far.
@@ -160,6 +222,8 @@ pub(super) struct Record {
     pub(super) id: Id,
     pub(super) progress: Arc<Progress>,
     pub(super) started: Instant,
+    /// Of a kept message; else 0.
+    pub(super) number: u64,
     pub(super) done: bool,
 }
 
@@ -172,6 +236,7 @@ impl Record {
             status,
             counts: self.progress.counts(),
             elapsed_ms: millis(elapsed),
+            number: self.number,
         };
         let metrics = self.hub.metrics();
         metrics.request(Op::Push, status);
@@ -196,34 +261,89 @@ impl Job {
         Arc::clone(&self.record.progress)
     }
 
-    /// Walks to the end, notes the result, and reports it to whoever still waits.
+    /// The number of its message; 0 for a live one.
+    pub const fn number(&self) -> u64 {
+        self.record.number
+    }
+
+    /// Over which time its deliveries are spread.
+    pub fn spread(&self) -> Duration {
+        match &self.work {
+            Work::Walk(_) => Duration::ZERO,
+            Work::Spread(spread) => spread.over(),
+        }
+    }
+
+    /// Works to the end, notes the result, and reports it to whoever still waits.
     pub async fn run(self, report: oneshot::Sender<Ended>) {
         let Self {
-            mut walk,
+            work,
             mut record,
             turns,
+            hurry,
             permit,
         } = self;
-        let hub = Arc::clone(&record.hub);
-        // Never closed: without a turn the walk goes on all the same.
-        let turn = turns.acquire().await;
-        let mut cx = Pump::new(monotonic());
-        loop {
-            let is_done = walk.step(&hub, STEP, &mut cx);
-            record.progress.set(walk.counts(), walk.visited());
-            cx.merge(hub.metrics());
-            if is_done {
-                break;
-            }
-            tokio::task::yield_now().await;
-            cx.now = monotonic();
+        match work {
+            Work::Walk(walk) => walk_to_end(walk, &record, &turns).await,
+            Work::Spread(spread) => spread_to_end(spread, &record, &turns, &hurry).await,
         }
-        drop((turn, walk));
         let ended = record.finish(Status::Done);
         drop((record, permit));
         // Nobody waits for one who may have left: this never blocks, and a lost receiver is no
         // error.
         let _ = report.send(ended);
+    }
+}
+
+async fn walk_to_end(mut walk: Walk, record: &Record, turns: &Semaphore) {
+    let hub = &record.hub;
+    // Never closed: without a turn the walk goes on all the same.
+    let _turn = turns.acquire().await;
+    let mut cx = Pump::new(monotonic());
+    loop {
+        let is_done = walk.step(hub, STEP, &mut cx);
+        record.progress.set(walk.counts(), walk.visited());
+        cx.merge(hub.metrics());
+        if is_done {
+            return;
+        }
+        tokio::task::yield_now().await;
+        cx.now = monotonic();
+    }
+}
+
+async fn spread_to_end(
+    mut spread: Spread,
+    record: &Record,
+    turns: &Semaphore,
+    hurry: &CancellationToken,
+) {
+    let (hub, began) = (&record.hub, monotonic());
+    let (_, size) = spread.progress();
+    let pace = spread.over() / u32::try_from(size.max(1)).unwrap_or(u32::MAX);
+    let pace = pace.clamp(PACE_MIN, PACE_MAX);
+    loop {
+        // It waits for its moments without a turn: a walk has nothing to wait for.
+        let turn = turns.acquire().await;
+        let mut cx = Pump::new(monotonic());
+        let elapsed = cx.now.saturating_duration_since(began);
+        let due = match hurry.is_cancelled() {
+            true => usize::MAX,
+            false => spread.due(elapsed),
+        };
+        let is_done = due > 0 && spread.step(hub, due.min(STEP), &mut cx);
+        record.progress.set(spread.counts(), spread.progress().0);
+        cx.merge(hub.metrics());
+        drop(turn);
+        if is_done {
+            return;
+        }
+        if due > STEP {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        // Over when it is time to hurry; then there is no more to wait for.
+        let _ = tokio::time::timeout(pace, hurry.cancelled()).await;
     }
 }
 

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::collapse::Collapse;
 use super::message::Message;
 use super::session::Session;
+use super::shelf::{Floor, Shelf};
 use super::slots::Slots;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -44,6 +46,10 @@ pub(crate) struct State {
     behind: BTreeMap<(u64, u64), u32>,
     /// How many members are behind by half of a bound.
     pub(crate) half_behind: u32,
+    /// What supersedes what, while messages with collapse keys are here.
+    collapse: Option<Box<Collapse>>,
+    /// The kept messages of this target, once there were some.
+    pub(crate) shelf: Option<Box<Shelf>>,
 }
 
 struct Entry {
@@ -51,6 +57,8 @@ struct Entry {
     bytes_before: u64,
     /// Under which of the message's targets this lane stands.
     index: u16,
+    /// For every member.
+    superseded: bool,
     message: Arc<Message>,
 }
 
@@ -58,8 +66,13 @@ struct Entry {
 #[derive(Clone)]
 pub(crate) struct Taken {
     pub(crate) index: u16,
+    /// A later message for this session stands in for it.
+    pub(crate) superseded: bool,
     pub(crate) message: Arc<Message>,
 }
+
+/// Tells whether a message passes a session by, as one of its exceptions.
+pub(crate) type IsExcepted<'a> = &'a dyn Fn(&Message) -> bool;
 
 /// How far behind a place is, in one lane or over several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +103,8 @@ impl Lane {
             members: Slots::new(),
             behind: BTreeMap::new(),
             half_behind: 0,
+            collapse: None,
+            shelf: None,
         };
         Self {
             scope,
@@ -116,15 +131,25 @@ impl Lane {
             seq: message.seq,
             bytes_before: state.bytes,
             index,
+            superseded: false,
             message: Arc::clone(message),
         };
         state.bytes += message.frame_len(index) as u64;
         state.entries.push_back(entry);
+        if message.collapse().is_some() {
+            state.collapse(message, false);
+        }
         self.last.swap(message.seq, Ordering::AcqRel)
     }
 
     /// Copies up to `max` messages in (`after`, `head`] to `out`; false when there are more.
-    pub(crate) fn take(&self, after: u64, head: u64, max: usize, out: &mut Vec<Taken>) -> bool {
+    pub(crate) fn take(
+        &self,
+        (after, head): (u64, u64),
+        max: usize,
+        is_excepted: IsExcepted<'_>,
+        out: &mut Vec<Taken>,
+    ) -> bool {
         let state = self.lock();
         let first = state.first_after(after);
         let mut rest = state
@@ -134,10 +159,73 @@ impl Lane {
         for entry in rest.by_ref().take(max) {
             out.push(Taken {
                 index: entry.index,
+                superseded: entry.superseded || state.stands_in_for(&entry.message, is_excepted),
                 message: Arc::clone(&entry.message),
             });
         }
         rest.next().is_none()
+    }
+
+    /// A spread message begins, under the log's lock: from now on it stands in for others.
+    pub(crate) fn begin_spread(&self, message: &Arc<Message>) {
+        if message.collapse().is_some() {
+            self.lock().collapse(message, true);
+        }
+    }
+
+    /// Its spread is over.
+    pub(crate) fn end_spread(&self, message: &Message) {
+        self.lock().forget_collapse(message);
+    }
+
+    /// Whether a later message of this lane stands in for `message` at a session.
+    pub(crate) fn supersedes(&self, message: &Message, is_excepted: IsExcepted<'_>) -> bool {
+        self.lock().stands_in_for(message, is_excepted)
+    }
+
+    /// The same of what is kept here for those who come back.
+    pub(crate) fn take_kept(
+        &self,
+        range: (u64, u64),
+        max: usize,
+        is_excepted: IsExcepted<'_>,
+        out: &mut Vec<Taken>,
+    ) -> bool {
+        let state = self.lock();
+        let shelf = state.shelf.as_ref();
+        shelf.is_none_or(|shelf| shelf.take(range, max, is_excepted, out))
+    }
+
+    /// Up to `max` kept messages whose numbers lie in `range`, behind the first and up to the
+    /// second, and whose places are behind `since`.
+    pub(crate) fn numbered(
+        &self,
+        range: (u64, u64),
+        since: u64,
+        max: usize,
+        out: &mut Vec<Arc<Message>>,
+    ) {
+        if let Some(shelf) = &self.lock().shelf {
+            out.extend(shelf.numbered(range, since).take(max).cloned());
+        }
+    }
+
+    /// Whether something is kept here that came after `place`.
+    pub(crate) fn keeps_after(&self, place: u64) -> bool {
+        let state = self.lock();
+        state
+            .shelf
+            .as_ref()
+            .is_some_and(|shelf| shelf.keeps_after(place))
+    }
+
+    /// Up to where something was dropped here.
+    pub(crate) fn floor(&self) -> Floor {
+        let state = self.lock();
+        state
+            .shelf
+            .as_ref()
+            .map_or_else(Floor::default, |shelf| shelf.floor)
     }
 
     /// How far `place` is behind the end of this lane.
@@ -189,14 +277,42 @@ impl State {
         }
     }
 
+    /// A message with a collapse key has come.
+    fn collapse(&mut self, message: &Arc<Message>, spreading: bool) {
+        let collapse = self.collapse.get_or_insert_default();
+        for seq in collapse.push(message, spreading) {
+            if let Ok(at) = self.entries.binary_search_by_key(&seq, |entry| entry.seq) {
+                self.entries[at].superseded = true;
+            }
+        }
+    }
+
+    fn stands_in_for(&self, message: &Message, is_excepted: IsExcepted<'_>) -> bool {
+        message.collapse().is_some()
+            && self
+                .collapse
+                .as_ref()
+                .is_some_and(|collapse| collapse.is_superseded(message, is_excepted))
+    }
+
+    fn forget_collapse(&mut self, message: &Message) {
+        let (Some(key), Some(collapse)) = (message.collapse(), &mut self.collapse) else {
+            return;
+        };
+        collapse.remove(key, message.seq);
+        if collapse.is_empty() {
+            self.collapse = None;
+        }
+    }
+
     /// Drops what every member has passed.
     fn trim(&mut self) {
         let floor = match self.behind.first_key_value() {
             Some(((position, _), _)) => self.walked.min(*position),
             None => self.walked,
         };
-        while self.entries.front().is_some_and(|entry| entry.seq <= floor) {
-            self.entries.pop_front();
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.seq <= floor) {
+            self.forget_collapse(&entry.message);
         }
         // A user's lane is idle for most of its life: its buffer goes back.
         if self.entries.is_empty() && self.entries.capacity() > 0 && self.members.len() <= 8 {
@@ -206,7 +322,15 @@ impl State {
 
     /// The last member is gone: nobody is owed anything.
     pub(crate) fn clear(&mut self) {
+        while let Some(entry) = self.entries.pop_front() {
+            self.forget_collapse(&entry.message);
+        }
         self.entries = VecDeque::new();
+    }
+
+    /// Whether nothing is kept for this target, so that its lane may go with its last member.
+    pub(crate) fn keeps_nothing(&self) -> bool {
+        self.shelf.as_ref().is_none_or(|shelf| shelf.is_empty())
     }
 
     /// The slot of the member for which this lane keeps the most, and its id.

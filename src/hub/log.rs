@@ -3,11 +3,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::message::{Draft, Message, Totals};
+use super::collapse::CollapseKey;
+use super::history::History;
+use super::lane::Lane;
+use super::message::{Draft, Kept, Message, More, Named, Totals};
 use super::walk::{Reached, Walk};
 use super::{Hub, Options};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -21,24 +24,40 @@ const VICTIMS_MAX: usize = 8;
 pub(super) struct Log {
     /// The place of the newest message, published when it stands in all its lanes.
     head: AtomicU64,
-    append: Mutex<()>,
+    /// The number of the newest kept message, published before the head that includes it.
+    number: AtomicU64,
+    append: Mutex<History>,
     pub(super) totals: Arc<Totals>,
 }
 
-/// Holding it, the head stands still.
-pub(super) type Still<'a> = MutexGuard<'a, ()>;
+/// Holding it, the head stands still, and so does what is kept.
+pub(super) type Still<'a> = MutexGuard<'a, History>;
 
 impl Log {
     pub(super) fn new() -> Self {
         Self {
             head: AtomicU64::new(0),
-            append: Mutex::new(()),
+            number: AtomicU64::new(0),
+            append: Mutex::new(History::default()),
             totals: Arc::default(),
         }
     }
 
     pub(super) fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
+    }
+
+    /// The number of the newest kept message. Whoever reads it before the head and is level there
+    /// has been sent all that there is up to it.
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// Takes a new place for a message that stands in no lane yet.
+    pub(super) fn publish(&self, _: &Still<'_>) -> u64 {
+        let seq = self.head() + 1;
+        self.head.store(seq, Ordering::Release);
+        seq
     }
 
     pub(super) fn still(&self) -> Still<'_> {
@@ -68,7 +87,7 @@ impl<'a> Target<'a> {
 }
 
 /// What is to be appended. Names are valid, targets at most 65,535.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Push<'a> {
     /// Whom it is for; a session receives it under the first that it matches.
     pub targets: &'a [Target<'a>],
@@ -76,12 +95,16 @@ pub struct Push<'a> {
     pub exceptions: &'a [Target<'a>],
     /// The bytes to deliver.
     pub payload: &'a [u8],
+    /// How long it is kept for those who are not connected; `None`: it is live.
+    pub ttl: Option<Duration>,
+    /// The key under which it supersedes earlier ones, with the id of the service's.
+    pub collapse: Option<(u32, &'a [u8])>,
 }
 
 /// A message that has its place, on its way.
 pub enum Appended {
-    /// None of the targets has a session.
-    Nobody,
+    /// None of the targets has a session; the number under which it is kept, or 0.
+    Nobody(u64),
     /// To be walked to its end.
     Walk(Walk),
 }
@@ -107,35 +130,91 @@ impl Hub {
         let mut draft = Some(Draft::new(push.targets, push.payload));
         let weight = draft.as_ref().map_or(0, Draft::weight);
         for _ in 0..VICTIMS_MAX {
-            let still = self.log.still();
+            let mut still = self.log.still();
             let mut reached = self.reach(push)?;
-            if reached.is_empty() {
-                return Ok(Appended::Nobody);
-            }
-            if self.log.totals.bytes() + weight > self.options().memory_budget {
-                drop(still);
-                self.close_furthest_behind()?;
-                continue;
+            if push.ttl.is_none() {
+                if reached.is_empty() {
+                    return Ok(Appended::Nobody(0));
+                }
+                if self.log.totals.bytes() + weight > self.options().memory_budget {
+                    drop(still);
+                    self.close_furthest_behind()?;
+                    continue;
+                }
             }
             let Some(draft) = draft.take() else { break };
-            let exceptions = push.exceptions.iter().map(|target| target.key());
-            let exceptions = exceptions.filter_map(|(scope, name)| self.registry.find(scope, name));
-            let exceptions: Box<[_]> = exceptions.collect();
-            let seq = self.log.head() + 1;
-            let totals = Arc::clone(&self.log.totals);
-            let message = Arc::new(Message::new(seq, now, draft, exceptions, totals));
+            let message = self.message(push, draft, &mut still, now);
             for reached in &mut reached {
                 reached.previous = reached.lane.append(reached.index, &message);
             }
-            self.log.head.store(seq, Ordering::Release);
+            if push.ttl.is_some() {
+                let lanes = self.shelves(push, &still);
+                self.keep(&mut still, &message, lanes, now);
+                self.log.number.store(message.number(), Ordering::Release);
+            }
+            self.log.publish(&still);
             drop(still);
-            return Ok(Appended::Walk(Walk::new(message, reached)));
+            return Ok(match reached.is_empty() {
+                true => Appended::Nobody(message.number()),
+                false => Appended::Walk(Walk::new(message, reached)),
+            });
         }
         Err(Refused::Budget)
     }
 
+    /// The message at the place behind the head; a kept one takes its number.
+    pub(super) fn message(
+        &self,
+        push: &Push<'_>,
+        mut draft: Draft,
+        still: &mut Still<'_>,
+        now: Instant,
+    ) -> Arc<Message> {
+        let exceptions = push.exceptions.iter().map(|target| {
+            let (scope, name) = target.key();
+            let name = name.into();
+            Named { scope, name }
+        });
+        let kept = push.ttl.map(|ttl| {
+            still.number += 1;
+            draft.set_number(still.number);
+            Kept::new(still.number, now + ttl)
+        });
+        let collapse = push.collapse.map(|(key_id, bytes)| {
+            Arc::new(CollapseKey {
+                key_id,
+                kept: kept.is_some(),
+                bytes: bytes.into(),
+            })
+        });
+        let more = (kept.is_some() || collapse.is_some()).then(|| More::new(kept, collapse));
+        let (seq, totals) = (self.log.head() + 1, Arc::clone(&self.log.totals));
+        Arc::new(Message::new(
+            seq,
+            now,
+            draft,
+            exceptions.collect(),
+            more,
+            totals,
+        ))
+    }
+
+    /// The lanes of a kept push, made where nobody is connected. A target named twice counts once.
+    fn shelves(&self, push: &Push<'_>, still: &Still<'_>) -> SmallVec<[(u16, Arc<Lane>); 1]> {
+        let mut lanes = SmallVec::<[(u16, Arc<Lane>); 1]>::new();
+        let mut named = HashSet::new();
+        for (index, target) in (0..).zip(push.targets) {
+            let (scope, name) = target.key();
+            let lane = self.registry.find_or_make(still, scope, name);
+            if push.targets.len() == 1 || named.insert(Arc::as_ptr(&lane)) {
+                lanes.push((index, lane));
+            }
+        }
+        lanes
+    }
+
     /// The lanes of a push that have members, under the log's lock.
-    fn reach(&self, push: &Push<'_>) -> Result<SmallVec<[Reached; 1]>, Refused> {
+    pub(super) fn reach(&self, push: &Push<'_>) -> Result<SmallVec<[Reached; 1]>, Refused> {
         let Options {
             queue_messages,
             queue_bytes,

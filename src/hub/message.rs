@@ -1,17 +1,22 @@
 //! One accepted push, immutable and shared by the lanes that it was appended to.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::lane::Lane;
+use super::collapse::CollapseKey;
+use super::lane::{IsExcepted, Lane};
 use super::log::Target;
+use crate::sync::{Mutex, lock};
 use crate::wire::frame::{Scope, push_header};
 
 /// Length, type, number, scope and the length of the group's name.
 const PUSH_HEADER_BYTES: usize = 15;
+/// Where the number stands in a frame: behind length and type.
+const NUMBER_AT: usize = 5;
 
 /// A message of the log. It is dropped with the last lane entry (or unsent remainder) that holds
 /// it.
@@ -21,8 +26,87 @@ pub(crate) struct Message {
     /// When the gateway accepted it: age and latency count from here.
     pub(crate) accepted: Instant,
     draft: Draft,
-    exceptions: Box<[Arc<Lane>]>,
+    exceptions: Box<[Named]>,
+    /// What most live messages have not: they are neither kept nor collapse.
+    more: Option<Box<More>>,
     totals: Arc<Totals>,
+}
+
+/// A target by name: an exception of a kept message holds whether its lane stands or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) scope: Scope,
+    pub(crate) name: Box<str>,
+}
+
+/// What a kept message has, or one with a collapse key.
+pub(crate) struct More {
+    /// Where it is kept; `None` for a live one.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) collapse: Option<Arc<CollapseKey>>,
+    /// Sessions for which it was passed over while its walk was on the way; `None` when the walk is
+    /// over.
+    passed_over: Mutex<Option<HashSet<u64>>>,
+    /// Of one session's share of a spread message.
+    origin: Option<Origin>,
+}
+
+/// What one session's share of a spread message was taken from: what supersedes that in its lane
+/// supersedes the share.
+pub(crate) struct Origin {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) message: Arc<Message>,
+}
+
+/// What makes a message a kept one.
+pub(crate) struct Kept {
+    /// Counts up from 1 within an epoch.
+    pub(crate) number: u64,
+    /// From then on it is not sent any more.
+    pub(crate) expires: Instant,
+    /// Devices that have confirmed it.
+    confirmed: AtomicU32,
+    /// Counted among what the log holds: not kept any more, and still on its way.
+    in_log: AtomicBool,
+}
+
+impl Kept {
+    pub(crate) const fn new(number: u64, expires: Instant) -> Self {
+        Self {
+            number,
+            expires,
+            confirmed: AtomicU32::new(0),
+            in_log: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn confirm(&self) {
+        self.confirmed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn confirmed(&self) -> u32 {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+}
+
+impl More {
+    pub(crate) fn new(kept: Option<Kept>, collapse: Option<Arc<CollapseKey>>) -> Box<Self> {
+        Box::new(Self {
+            kept,
+            collapse,
+            passed_over: Mutex::new(Some(HashSet::new())),
+            origin: None,
+        })
+    }
+
+    pub(crate) fn of_spread(origin: Origin) -> Box<Self> {
+        Box::new(Self {
+            kept: None,
+            collapse: None,
+            passed_over: Mutex::new(None),
+            origin: Some(origin),
+        })
+    }
 }
 
 /// The bytes of a message, encoded before the log's lock is taken.
@@ -61,6 +145,21 @@ impl Draft {
         }
     }
 
+    /// One frame as it stands, of another message.
+    pub(crate) fn whole(frame: [&[u8]; 2]) -> Self {
+        Self {
+            heads: smallvec![frame.concat().into_boxed_slice()],
+            payload: Box::default(),
+        }
+    }
+
+    /// Gives a kept message its number in every frame.
+    pub(crate) fn set_number(&mut self, number: u64) {
+        for head in &mut self.heads {
+            head[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&number.to_be_bytes());
+        }
+    }
+
     /// Bytes that the log holds for this message.
     pub(crate) fn weight(&self) -> u64 {
         let heads: usize = self.heads.iter().map(|head| head.len()).sum();
@@ -73,17 +172,96 @@ impl Message {
         seq: u64,
         accepted: Instant,
         draft: Draft,
-        exceptions: Box<[Arc<Lane>]>,
+        exceptions: Box<[Named]>,
+        more: Option<Box<More>>,
         totals: Arc<Totals>,
     ) -> Self {
-        totals.messages.fetch_add(1, Ordering::Relaxed);
-        totals.bytes.fetch_add(draft.weight(), Ordering::Relaxed);
-        Self {
+        let message = Self {
             seq,
             accepted,
             draft,
             exceptions,
+            more,
             totals,
+        };
+        if message.kept().is_none() {
+            message.count_in_log();
+        }
+        message
+    }
+
+    fn count_in_log(&self) {
+        self.totals.messages.fetch_add(1, Ordering::Relaxed);
+        self.totals
+            .bytes
+            .fetch_add(self.draft.weight(), Ordering::Relaxed);
+    }
+
+    /// It is not kept any more; where somebody still waits for it, the log holds it from now on.
+    pub(crate) fn leave_history(&self, is_awaited: bool) {
+        if let (true, Some(kept)) = (is_awaited, self.kept()) {
+            kept.in_log.store(true, Ordering::Relaxed);
+            self.count_in_log();
+        }
+    }
+
+    /// Its number; 0 for a live message.
+    pub(crate) fn number(&self) -> u64 {
+        self.kept().map_or(0, |kept| kept.number)
+    }
+
+    /// What makes it a kept one.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.more.as_ref()?.kept.as_ref()
+    }
+
+    pub(crate) fn collapse(&self) -> Option<&Arc<CollapseKey>> {
+        self.more.as_ref()?.collapse.as_ref()
+    }
+
+    /// Whether it is too late to send it.
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.kept().is_some_and(|kept| kept.expires <= now)
+    }
+
+    /// Whether something later stands in for what this is a share of.
+    pub(crate) fn is_share_superseded(&self, is_excepted: IsExcepted<'_>) -> bool {
+        let origin = self.more.as_ref().and_then(|more| more.origin.as_ref());
+        origin.is_some_and(|origin| origin.lane.supersedes(&origin.message, is_excepted))
+    }
+
+    /// Targets that it was pushed to, as named.
+    pub(crate) fn targets(&self) -> usize {
+        self.draft.heads.len()
+    }
+
+    /// Bytes of its frames.
+    pub(crate) fn weight(&self) -> u64 {
+        self.draft.weight()
+    }
+
+    /// Notes for its walk that the session was passed by: it was expired or superseded.
+    pub(crate) fn pass_over(&self, session: u64) {
+        if let Some(more) = &self.more
+            && let Some(passed_over) = &mut *lock(&more.passed_over)
+        {
+            passed_over.insert(session);
+        }
+    }
+
+    pub(crate) fn is_passed_over(&self, session: u64) -> bool {
+        self.more.as_ref().is_some_and(|more| {
+            let passed_over = lock(&more.passed_over);
+            passed_over
+                .as_ref()
+                .is_some_and(|all| all.contains(&session))
+        })
+    }
+
+    /// Its walk is over: nobody asks any more who was passed over.
+    pub(crate) fn walk_is_over(&self) {
+        if let Some(more) = &self.more {
+            *lock(&more.passed_over) = None;
         }
     }
 
@@ -98,14 +276,20 @@ impl Message {
         self.draft.heads[usize::from(index)].len() + self.draft.payload.len()
     }
 
-    /// The lanes whose members do not receive it, whatever else they match.
-    pub(crate) fn exceptions(&self) -> &[Arc<Lane>] {
+    /// Whose members do not receive it, whatever else they match.
+    pub(crate) fn exceptions(&self) -> &[Named] {
         &self.exceptions
     }
 }
 
 impl Drop for Message {
     fn drop(&mut self) {
+        if self
+            .kept()
+            .is_some_and(|kept| !kept.in_log.load(Ordering::Relaxed))
+        {
+            return;
+        }
         self.totals.messages.fetch_sub(1, Ordering::Relaxed);
         self.totals
             .bytes

@@ -21,23 +21,32 @@
 pub mod access;
 mod batch;
 mod bounds;
+mod collapse;
 pub mod command;
+mod confirm;
+mod control;
+mod devices;
 pub mod freshness;
 pub mod grant;
+mod history;
 pub mod holds;
 pub mod inspect;
 pub mod intake;
 pub mod job;
 pub(crate) mod lane;
 mod log;
+mod membership;
 pub(crate) mod message;
 pub mod pump;
 mod registry;
 pub mod remembered;
+mod replay;
 mod requests;
 pub mod session;
 mod shares;
+mod shelf;
 mod slots;
+pub mod spread;
 mod strangers;
 mod sweep;
 mod usage;
@@ -47,16 +56,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::metrics::{Metrics, Outcome};
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::wire::frame::{GatewayFrame, Scope};
 use crate::wire::reason::{CloseCode, CloseReason};
 use bounds::Bounds;
+use devices::Devices;
 use log::Log;
 use registry::Registry;
 use session::{Inner, Session};
 
+pub use confirm::{Confirmed, NeverSent};
 pub use log::{Appended, Push, Refused, Target};
 pub use registry::{Attach, AttachError};
+pub use replay::Resume;
 pub use session::{Sink, Wants};
 pub use sweep::Sweep;
 pub use usage::KeyUse;
@@ -84,6 +96,12 @@ pub struct Options {
     pub retry_spread: Duration,
     /// The largest frame that a client is sent, told in WELCOME.
     pub max_frame: u32,
+    /// Messages that are kept for who is not connected,
+    pub history_messages: u64,
+    /// and the bytes that they may cost.
+    pub history_bytes: u64,
+    /// How long the groups that services gave to a device outlive its disconnect.
+    pub remember_groups: Duration,
 }
 
 /// The least that a client is asked to wait before it comes back, in milliseconds.
@@ -126,11 +144,14 @@ pub struct Hub {
     metrics: Arc<Metrics>,
     log: Log,
     registry: Registry,
+    devices: Devices,
     next_session: AtomicU64,
     /// The moment from which ticks count.
     started: Instant,
     /// Told in WELCOME; another one at every start.
     epoch: u64,
+    /// The tick of the last look at what expires, for those who have no clock at hand.
+    latest_tick: AtomicU32,
 }
 
 impl Hub {
@@ -141,9 +162,11 @@ impl Hub {
             metrics,
             log: Log::new(),
             registry: Registry::new(),
+            devices: Devices::default(),
             next_session: AtomicU64::new(1),
             started: now,
             epoch,
+            latest_tick: AtomicU32::new(0),
         }
     }
 
@@ -219,7 +242,7 @@ impl Hub {
         };
         inner.closing = Some(reason);
         if inner.is_attached() {
-            self.leave_all(session.id(), inner, outcome);
+            self.leave_all(session, inner, outcome);
         }
         if let CloseReason::Code(code) = reason {
             inner.control.push(&GatewayFrame::Close {
@@ -253,9 +276,26 @@ impl Hub {
         u32::try_from(self.age(now).as_secs()).unwrap_or(u32::MAX)
     }
 
+    /// The tick of the last look at what expires: a second old at most.
+    fn latest_tick(&self) -> u32 {
+        self.latest_tick.load(Ordering::Relaxed)
+    }
+
     /// How long ago the hub began.
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
+    }
+
+    /// The tick since when those who are gone are remembered.
+    fn remembered_since(&self, now: Instant) -> u32 {
+        let remember = self.options().remember_groups.as_secs();
+        let remember = u32::try_from(remember).unwrap_or(u32::MAX);
+        self.tick(now).saturating_sub(remember)
+    }
+
+    /// Devices that are not connected and of which something is remembered.
+    pub fn devices_gone(&self) -> usize {
+        self.devices.gone()
     }
 
     /// How many sessions `target` has.

@@ -11,9 +11,10 @@ use std::time::Instant;
 
 use prometheus::local::LocalHistogram;
 
-use super::batch::{advance, gather, settle, write};
+use super::batch::{advance, gather, pass, settle, write};
 use super::lane::Taken;
 use super::message::Message;
+use super::replay;
 use super::session::{Inner, Session, Sink, Unsent};
 use super::walk::Reached;
 use super::{Closing, Hub};
@@ -31,12 +32,15 @@ pub struct Pump {
     /// The last reading of it that anybody has made on the way.
     pub latest: Instant,
     written: u64,
+    replayed: u64,
     /// Made when the first delivery is counted: most callers have none.
     latency: Option<LocalHistogram>,
     /// The same for datagrams: how far their senders' clocks are apart, and how long pushes took.
     skew: Option<LocalHistogram>,
     took: Option<LocalHistogram>,
     pub(super) batch: Vec<Taken>,
+    /// What the batch left out, and why: counted when the session has passed it.
+    pub(super) passed: Vec<(Arc<Message>, Outcome)>,
     /// The members that a walk is about to visit.
     pub(super) members: Vec<Arc<Session>>,
 }
@@ -48,10 +52,12 @@ impl Pump {
             now,
             latest: now,
             written: 0,
+            replayed: 0,
             latency: None,
             skew: None,
             took: None,
             batch: Vec::new(),
+            passed: Vec::new(),
             members: Vec::new(),
         }
     }
@@ -59,6 +65,7 @@ impl Pump {
     /// Merges the counts so far.
     pub fn merge(&mut self, metrics: &Metrics) {
         metrics.deliveries(Outcome::Written, std::mem::take(&mut self.written));
+        metrics.replayed.inc_by(std::mem::take(&mut self.replayed));
         for histogram in [&self.latency, &self.skew, &self.took]
             .into_iter()
             .flatten()
@@ -82,7 +89,12 @@ impl Pump {
         histogram.observe(took.as_secs_f64());
     }
 
-    pub(super) fn delivered(&mut self, metrics: &Metrics, message: &Message) {
+    /// The kernel has taken `message`, for a session that came when the log stood at `attached`.
+    pub(super) fn delivered(&mut self, metrics: &Metrics, message: &Message, attached: u64) {
+        if message.seq <= attached {
+            self.replayed += 1;
+            return;
+        }
         self.written += 1;
         let age = self.now.saturating_duration_since(message.accepted);
         let latency = self
@@ -135,6 +147,7 @@ impl Hub {
         if inner.is_behind()
             || inner.closing.is_some()
             || !inner.is_idle()
+            || message.is_expired(cx.now)
             || !self.is_all_there_is(inner, message.seq, reached)
         {
             self.pump_locked(session, inner, By::Other, cx);
@@ -152,13 +165,16 @@ impl Hub {
             Ok(count) if count == head.len() + payload.len() => {
                 inner.position = message.seq;
                 inner.sent = self.tick(cx.now);
-                cx.delivered(&self.metrics, message);
+                inner.show(message);
+                cx.delivered(&self.metrics, message, 0);
             }
             Ok(offset @ 1..) => {
                 inner.position = message.seq;
                 inner.sent = self.tick(cx.now);
+                inner.show(message);
                 let taken = Taken {
                     index,
+                    superseded: false,
                     message: Arc::clone(message),
                 };
                 inner.unsent = Some(Box::new(Unsent { taken, offset }));
@@ -221,26 +237,34 @@ impl Hub {
             return Pumped::Blocked;
         }
         for _ in 0..ROUNDS {
+            if !self.tend_replay(inner, cx.now) {
+                let why = "slow consumer: what it was to replay was dropped at a bound";
+                self.close_locked(session, inner, self.slow(why));
+            }
             let head = self.log.head();
             if inner.is_idle() && (inner.position >= head || inner.closing.is_some()) {
-                inner.forget_departed();
                 self.note_level(session.id(), inner);
+                self.leave_own_lanes(inner);
+                inner.forget_departed();
                 return Pumped::Level;
             }
             let upto = match inner.closing {
                 // Only what was begun, and the CLOSE.
                 Some(_) => inner.position,
-                None => gather(inner, head, &mut cx.batch),
+                None => gather(inner, head, cx),
             };
             if inner.is_idle() && cx.batch.is_empty() {
                 inner.position = upto;
+                pass(&self.metrics, session.id(), inner, cx);
                 continue;
             }
             let written = write(session.sink(), inner, &cx.batch);
             let all_taken = match written {
                 Ok(count) => {
                     inner.sent = self.tick(cx.now);
-                    advance(&self.metrics, inner, count, upto, cx)
+                    let all_taken = advance(&self.metrics, inner, count, upto, cx);
+                    pass(&self.metrics, session.id(), inner, cx);
+                    all_taken
                 }
                 Err(error) => {
                     cx.batch.clear();
@@ -260,14 +284,19 @@ impl Hub {
     /// Lists the session as behind in each of its lanes, at its position, and hands it to its own
     /// task.
     fn note_behind(&self, id: u64, inner: &mut Inner, by: By) {
-        let (old, new) = (inner.behind_at(), Some(inner.position));
+        self.list_behind(id, inner);
+        if by == By::Other {
+            inner.wake();
+        }
+    }
+
+    /// The same for whoever is that task, or has just made the session.
+    pub(super) fn list_behind(&self, id: u64, inner: &mut Inner) {
+        let (old, new) = (inner.behind_at(), Some(inner.needs_after()));
         for handle in &inner.handles {
             handle.lane.note_behind(id, handle.slot, old, new);
         }
         inner.set_behind(new);
-        if by == By::Other {
-            inner.wake();
-        }
     }
 
     fn note_level(&self, id: u64, inner: &mut Inner) {
@@ -304,6 +333,14 @@ impl Hub {
         if !inner.is_behind() || inner.closing.is_some() {
             return true;
         }
+        if inner.replay().is_some() {
+            let within = self.check_replay(session, inner, now);
+            if !within {
+                let why = "slow consumer: takes nothing of its replay";
+                self.close_locked(session, inner, self.slow(why));
+            }
+            return within;
+        }
         let (lag, options) = (inner.lag(), self.options());
         let age = lag.oldest.map_or(std::time::Duration::ZERO, |at| {
             now.saturating_duration_since(at)
@@ -322,15 +359,19 @@ impl Hub {
         true
     }
 
-    /// Deliveries that are still ahead of this session, each message once.
+    /// Deliveries that are still ahead of this session, each message once; what was in the log
+    /// before it came is none.
     pub(super) fn ahead(&self, inner: &Inner) -> u64 {
-        let mut batch = Vec::new();
-        for handle in &inner.handles {
-            handle
-                .lane
-                .take(inner.after(handle), u64::MAX, usize::MAX, &mut batch);
+        let (mut batch, mut attached) = (Vec::new(), 0);
+        if let Some(replay) = inner.replay() {
+            attached = replay.attached;
+            let range = (attached.max(inner.position), replay.until);
+            replay::take(inner, range, usize::MAX, &mut batch);
         }
+        inner.take_waiting(&mut batch);
         settle(inner, u64::MAX, &mut batch);
-        batch.len() as u64 + u64::from(inner.unsent.is_some())
+        let unsent = inner.unsent.as_ref();
+        let in_part = unsent.is_some_and(|unsent| unsent.taken.message.seq > attached);
+        batch.len() as u64 + u64::from(in_part)
     }
 }

@@ -1,16 +1,18 @@
-//! Lanes by name, and the ways in and out of them: attach, join, leave, detach.
+//! Lanes by name, and how a client comes in.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use dashmap::DashMap;
 
+use super::control::CONTROL_MAX;
 use super::lane::Lane;
 use super::log::Still;
-use super::pump::{By, Pump};
-use super::session::{CONTROL_MAX, Departed, Handle, Inner, Session, Sink};
+use super::pump::Pump;
+use super::replay::{Resume, Resumed};
+use super::session::{Handle, Inner, Session, Sink};
 use super::{Closing, Hub};
-use crate::metrics::Outcome;
 use crate::wire::frame::{GatewayFrame, Scope, Welcome};
 use crate::wire::reason::{CloseCode, RETRY_NEVER};
 
@@ -45,7 +47,7 @@ impl Registry {
         }
     }
 
-    fn find_or_make(&self, _: &Still<'_>, scope: Scope, name: &str) -> Arc<Lane> {
+    pub(super) fn find_or_make(&self, _: &Still<'_>, scope: Scope, name: &str) -> Arc<Lane> {
         if let Some(lane) = self.find(scope, name) {
             return lane;
         }
@@ -55,18 +57,23 @@ impl Registry {
         lane
     }
 
-    fn remove_if_empty(&self, _: &Still<'_>, lane: &Arc<Lane>) {
+    /// Takes a lane away that has neither members nor kept messages.
+    pub(super) fn remove_if_empty(&self, still: &mut Still<'_>, lane: &Arc<Lane>) {
         let mut state = lane.lock();
         if !state.members.is_empty() {
             return;
         }
         state.clear();
-        drop(state);
-        if lane.scope != Scope::All {
-            // Only this very lane: another may stand under the name by now.
-            let map = self.map(lane.scope);
-            map.remove_if(&lane.name, |_, held| Arc::ptr_eq(held, lane));
+        if lane.scope == Scope::All || !state.keeps_nothing() {
+            return;
         }
+        if let Some(shelf) = state.shelf.take() {
+            still.floor.raise(shelf.floor);
+        }
+        drop(state);
+        // Only this very lane: another may stand under the name by now.
+        let map = self.map(lane.scope);
+        map.remove_if(&lane.name, |_, held| Arc::ptr_eq(held, lane));
     }
 
     pub(super) fn lanes(&self) -> usize {
@@ -86,6 +93,8 @@ pub struct Attach<'a> {
     pub refused: &'a [GatewayFrame<'a>],
     /// The heartbeat interval agreed on, in seconds.
     pub heartbeat_s: u16,
+    /// Where it says that it was, if it wants to go on from there.
+    pub resume: Option<Resume>,
 }
 
 /// Why a client did not come in.
@@ -100,6 +109,14 @@ pub enum AttachError {
 }
 
 impl AttachError {
+    /// What the client is told.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced by a newer connection of the same device",
+            Self::TooManyDevices(_) => "too many devices",
+        }
+    }
+
     /// The code of the CLOSE that tells it.
     pub const fn code(self) -> CloseCode {
         match self {
@@ -122,16 +139,36 @@ impl Hub {
         cx: &Pump,
     ) -> Result<Arc<Session<S>>, (AttachError, S)> {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let (device, since) = (attach.device, self.tick(cx.now));
-        let session = Session::new(id, device, attach.heartbeat_s, since, sink);
+        let since = self.remembered_since(cx.now);
+        let recalled = self.devices.recall(attach.user, attach.device, id, since);
+        let (device, now) = (attach.device, self.tick(cx.now));
+        let session = Session::new(id, device, attach.heartbeat_s, now, sink);
         let session = Arc::new(session);
         let shared: Arc<Session> = Arc::clone(&session) as _;
         let entered = {
             let mut inner = session.lock();
-            self.enter(&shared, &mut inner, attach).inspect(|_| {
+            let entered = self.enter(&shared, &mut inner, attach, &recalled.groups, cx.now);
+            entered.map(|(replaced, resumed)| {
                 session.received.store(self.tick(cx.now), Ordering::Relaxed);
                 inner.sent = self.tick(cx.now);
-                self.greet(id, &mut inner, attach);
+                self.greet(id, &mut inner, attach, &resumed);
+                let twin = replaced
+                    .as_ref()
+                    .map(|old| old.confirmed.load(Ordering::Relaxed));
+                let known = recalled.confirmed.max(twin.unwrap_or(0));
+                let handled = if resumed.handled { resumed.cursor } else { 0 };
+                session
+                    .confirmed
+                    .store(known.max(handled), Ordering::Relaxed);
+                if handled > known {
+                    self.note_confirmed(&inner, (known, handled), None);
+                }
+                if let Some(replay) = resumed.replay {
+                    inner.aside.get_or_insert_default().replay = Some(Box::new(replay));
+                    // From now on only its own task writes to it.
+                    self.list_behind(id, &mut inner);
+                }
+                replaced
             })
         };
         drop(shared);
@@ -145,6 +182,8 @@ impl Hub {
                 Ok(session)
             }
             Err(error) => {
+                let device = (attach.user, attach.device);
+                self.devices.leave(device, id, 0, self.tick(cx.now));
                 let sink = Arc::into_inner(session)
                     .expect("no lane has seen it")
                     .into_sink();
@@ -160,7 +199,9 @@ impl Hub {
         session: &Arc<Session>,
         inner: &mut Inner,
         attach: &Attach<'_>,
-    ) -> Result<Option<Arc<Session>>, AttachError> {
+        given: &[Box<str>],
+        now: Instant,
+    ) -> Result<(Option<Arc<Session>>, Resumed), AttachError> {
         let still = self.log.still();
         let head = self.log.head();
         let user = self.registry.find_or_make(&still, Scope::User, attach.user);
@@ -199,27 +240,40 @@ impl Hub {
             lane,
             from: head,
             slot: all_slot,
+            own: false,
         });
         inner.handles.push(Handle {
             lane: user,
             from: head,
             slot: user_slot,
+            own: false,
         });
-        for name in attach.groups {
-            self.enter_group(&still, session, inner, name);
+        let given = given.iter().map(|group| &**group);
+        for name in attach.groups.iter().copied().chain(given) {
+            if inner.handles.len() - 2 < self.options().max_groups {
+                self.enter_group(&still, session, inner, name);
+            }
         }
-        Ok(twin.map(|(_, other)| other))
+        let at = (head, now);
+        let resumed = Resumed::decide(attach.resume, self.epoch, inner, &still, at);
+        inner.position = resumed.position;
+        for handle in &mut inner.handles {
+            handle.from = resumed.position;
+        }
+        Ok((twin.map(|(_, other)| other), resumed))
     }
 
-    fn greet(&self, id: u64, inner: &mut Inner, attach: &Attach<'_>) {
+    fn greet(&self, id: u64, inner: &mut Inner, attach: &Attach<'_>, resumed: &Resumed) {
+        let cursor = resumed.cursor;
+        inner.shown = cursor;
         inner.control.push(&GatewayFrame::Welcome(Welcome {
             version: 1,
-            resumed: false,
+            resumed: resumed.promised,
             heartbeat_s: attach.heartbeat_s,
             max_frame: self.options().max_frame,
             session: id,
             epoch: self.epoch,
-            cursor: 0,
+            cursor,
         }));
         for handle in inner.handles.iter().skip(2) {
             let joined = GatewayFrame::Joined {
@@ -230,124 +284,12 @@ impl Hub {
         for frame in attach.refused {
             inner.control.push(frame);
         }
-        inner.control.push(&GatewayFrame::Current { cursor: 0 });
-    }
-
-    /// Joins a group unless the session is in it.
-    fn enter_group(
-        &self,
-        still: &Still<'_>,
-        session: &Arc<Session>,
-        inner: &mut Inner,
-        name: &str,
-    ) {
-        let lane = self.registry.find_or_make(still, Scope::Group, name);
-        if inner.handle(&lane).is_some() {
-            return;
+        // Behind what is replayed, if anything is.
+        if resumed.replay.is_none() {
+            let cursor = cursor.max(resumed.upto);
+            inner.shown = cursor;
+            inner.control.push(&GatewayFrame::Current { cursor });
         }
-        let mut state = lane.lock();
-        let slot = state.members.insert(Arc::clone(session));
-        if inner.half_behind {
-            state.half_behind += 1;
-        }
-        drop(state);
-        if let Some(position) = inner.behind_at() {
-            lane.note_behind(session.id(), slot, None, Some(position));
-        }
-        inner.handles.push(Handle {
-            lane,
-            from: self.log.head(),
-            slot,
-        });
-    }
-
-    /// Joins `group` from now on and leaves JOINED with the session, also when it is in it already.
-    /// Like every answer, JOINED goes out with the next pump.
-    ///
-    /// # Errors
-    /// The number of groups that it is in, when that is the bound.
-    pub fn join(&self, session: &Arc<Session>, group: &str) -> Result<(), usize> {
-        let mut inner = session.lock();
-        if !inner.is_attached() {
-            return Ok(());
-        }
-        let is_in = self.registry.find(Scope::Group, group);
-        let is_in = is_in.is_some_and(|lane| inner.handle(&lane).is_some());
-        let groups = inner.handles.len() - 2;
-        if !is_in && groups >= self.options().max_groups {
-            return Err(groups);
-        }
-        if !is_in {
-            let still = self.log.still();
-            self.enter_group(&still, session, &mut inner, group);
-        }
-        self.answer_locked(session, &mut inner, &GatewayFrame::Joined { group });
-        Ok(())
-    }
-
-    /// Leaves `group` and leaves LEFT with the session, also when it was not in it. What was
-    /// accepted before is sent first, as far as the socket takes it; what still waits then because
-    /// of this group alone is not delivered any more.
-    pub fn leave(&self, session: &Arc<Session>, group: &str, cx: &mut Pump) {
-        let mut inner = session.lock();
-        self.pump_locked(session, &mut inner, By::Other, cx);
-        if !inner.is_attached() {
-            return;
-        }
-        let lane = self.registry.find(Scope::Group, group);
-        let place = lane.and_then(|lane| {
-            inner
-                .handles
-                .iter()
-                .position(|handle| Arc::ptr_eq(&handle.lane, &lane))
-        });
-        if let Some(place) = place {
-            let still = self.log.still();
-            let before = self.ahead(&inner);
-            let handle = inner.handles.remove(place);
-            if inner.position < self.log.head() {
-                let (lane, from) = (Arc::clone(&handle.lane), handle.from);
-                let aside = inner.aside.get_or_insert_default();
-                let (until, earlier) = (self.log.head(), aside.departed.take());
-                aside.departed = Some(Box::new(Departed {
-                    lane,
-                    from,
-                    until,
-                    earlier,
-                }));
-            }
-            let left = before.saturating_sub(self.ahead(&inner));
-            self.metrics.deliveries(Outcome::Left, left);
-            self.exit(&still, session.id(), &handle, &inner);
-        }
-        self.answer_locked(session, &mut inner, &GatewayFrame::Left { group });
-    }
-
-    fn exit(&self, still: &Still<'_>, id: u64, handle: &Handle, inner: &Inner) {
-        handle
-            .lane
-            .note_behind(id, handle.slot, inner.behind_at(), None);
-        let mut state = handle.lane.lock();
-        state
-            .members
-            .remove_if(handle.slot, |member| member.id() == id);
-        if inner.half_behind {
-            state.half_behind = state.half_behind.saturating_sub(1);
-        }
-        drop(state);
-        self.registry.remove_if_empty(still, &handle.lane);
-    }
-
-    /// Takes the session out of every lane; what was ahead of it ends as `outcome`.
-    pub(super) fn leave_all(&self, id: u64, inner: &mut Inner, outcome: Outcome) {
-        let still = self.log.still();
-        self.metrics.deliveries(outcome, self.ahead(inner));
-        for handle in std::mem::take(&mut inner.handles) {
-            self.exit(&still, id, &handle, inner);
-        }
-        inner.set_behind(None);
-        inner.half_behind = false;
-        inner.forget_departed();
     }
 
     /// Leaves an answer with the session, to go out with the next pump.
@@ -355,7 +297,7 @@ impl Hub {
         self.answer_locked(session, &mut session.lock(), frame);
     }
 
-    fn answer_locked<S: ?Sized>(
+    pub(super) fn answer_locked<S: ?Sized>(
         &self,
         session: &Session<S>,
         inner: &mut Inner,

@@ -34,6 +34,8 @@ pub struct Ended {
     pub counts: Counts,
     /// Milliseconds from its acceptance to its end.
     pub elapsed_ms: u32,
+    /// The number of a kept message; else 0.
+    pub number: u64,
 }
 
 /// The counts of a job that runs, for repeats that ask meanwhile, and how far it has come.
@@ -41,9 +43,23 @@ pub struct Ended {
 pub struct Progress {
     counts: [AtomicU32; 4],
     visited: AtomicUsize,
+    number: u64,
 }
 
 impl Progress {
+    /// For a message with this number; 0 for a live one.
+    pub fn of(number: u64) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    /// The number of the message.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Notes the counts and the visits so far.
     pub fn set(&self, counts: Counts, visited: usize) {
         self.visited.store(visited, Ordering::Relaxed);

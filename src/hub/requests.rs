@@ -8,12 +8,11 @@ use smallvec::SmallVec;
 use super::Closing;
 use super::access::Held;
 use super::intake::{Intake, Moment};
-use super::job::{Job, JobPermit, Record, millis};
+use super::job::{Job, JobPermit, Record, Work, millis};
 use super::log::{Appended, Push, Target};
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Room};
 use super::strangers::Account;
-use super::walk::Walk;
 use crate::clock::monotonic;
 use crate::wire::datagram::{self, Kick, Membership, Targets};
 use crate::wire::reason::{CloseCode, RETRY_NEVER, Status};
@@ -28,6 +27,8 @@ const USERS_AT_ONCE: usize = 8;
 pub(super) struct Outcome {
     pub(super) status: Status,
     pub(super) counts: Counts,
+    /// Of a kept message; else 0.
+    pub(super) number: u64,
     pub(super) tail: Vec<u8>,
 }
 
@@ -36,6 +37,7 @@ impl Outcome {
         Self {
             status,
             counts: Counts::default(),
+            number: 0,
             tail: Vec::new(),
         }
     }
@@ -44,6 +46,7 @@ impl Outcome {
         Self {
             status: Status::Done,
             counts,
+            number: 0,
             tail: Vec::new(),
         }
     }
@@ -62,7 +65,7 @@ pub(super) struct Call<'a, 'b> {
 /// Carried out, or on its way as a job.
 pub(super) enum Carried {
     AtOnce(Outcome),
-    Job(Job),
+    Job(Box<Job>),
 }
 
 impl Intake {
@@ -71,11 +74,12 @@ impl Intake {
         push: &datagram::Push<'_>,
         call: &mut Call<'_, '_>,
     ) -> Result<Carried, Status> {
-        // Kept messages, collapse keys and spreads are refused, not quietly sent as live ones.
-        if push.payload.len() > self.options().max_payload
-            || push.ttl_s > 0
-            || push.spread_ms > 0
-            || !push.collapse.is_empty()
+        let options = self.options();
+        let ttl = Duration::from_secs(push.ttl_s.into());
+        let over = Duration::from_millis(push.spread_ms.into());
+        if push.payload.len() > options.max_payload
+            || ttl > options.max_ttl
+            || over > options.max_spread
         {
             return Err(Status::BadRequest);
         }
@@ -98,7 +102,8 @@ impl Intake {
         let room = self.room(call)?;
         // How many it will meet is known only once it has its place, and then it is too late to
         // refuse.
-        let is_small = targets.len() <= USERS_AT_ONCE
+        let is_small = over.is_zero()
+            && targets.len() <= USERS_AT_ONCE
             && targets
                 .iter()
                 .all(|target| matches!(target, Target::User(_)));
@@ -111,21 +116,37 @@ impl Intake {
             targets: &targets,
             exceptions: &exceptions,
             payload: push.payload,
+            ttl: (!ttl.is_zero()).then_some(ttl),
+            collapse: (!push.collapse.is_empty()).then_some((call.id.0, push.collapse)),
         };
-        let appended = self
-            .hub
-            .append(&push, call.moment.instant)
-            .map_err(|_| Status::Busy)?;
-        let counts = match (appended, permit) {
-            (Appended::Nobody, _) => Counts::default(),
-            (Appended::Walk(walk), Some(permit)) if walk.size() > AT_ONCE => {
-                return Ok(Carried::Job(self.job(walk, permit, room, call)));
+        let now = call.moment.instant;
+        let (counts, number) = if over.is_zero() {
+            let appended = self.hub.append(&push, now).map_err(|_| Status::Busy)?;
+            match (appended, permit) {
+                (Appended::Nobody(number), _) => (Counts::default(), number),
+                (Appended::Walk(walk), Some(permit)) if walk.size() > AT_ONCE => {
+                    let job = self.job(Work::Walk(walk), permit, room, call);
+                    return Ok(Carried::Job(Box::new(job)));
+                }
+                (Appended::Walk(mut walk), _) => (walk.finish(&self.hub, call.cx), walk.number()),
             }
-            (Appended::Walk(mut walk), _) => walk.finish(&self.hub, call.cx),
+        } else {
+            let spread = self
+                .hub
+                .spread(&push, over, now)
+                .map_err(|_| Status::Busy)?;
+            if let (Some(spread), Some(permit)) = (spread, permit) {
+                let job = self.job(Work::Spread(spread), permit, room, call);
+                return Ok(Carried::Job(Box::new(job)));
+            }
+            (Counts::default(), 0)
         };
         call.cx.latest = monotonic();
         call.cx.push_ended(self.hub.metrics(), call.moment.instant);
-        let outcome = Outcome::done(counts);
+        let outcome = Outcome {
+            number,
+            ..Outcome::done(counts)
+        };
         self.remember(room, call, &outcome);
         Ok(Carried::AtOnce(outcome))
     }
@@ -144,9 +165,10 @@ impl Intake {
         self.remembered.reserve(call.id.0).ok_or(Status::Busy)
     }
 
-    fn job(&self, walk: Walk, permit: JobPermit, room: Room<'_>, call: &Call<'_, '_>) -> Job {
-        let (mut permit, progress) = (permit, Arc::new(Progress::default()));
-        permit.list(&walk, call.moment.instant, &progress);
+    fn job(&self, work: Work, permit: JobPermit, room: Room<'_>, call: &Call<'_, '_>) -> Job {
+        let number = work.number();
+        let (mut permit, progress) = (permit, Arc::new(Progress::of(number)));
+        permit.list(&work, call.moment.instant, &progress);
         let now = self.hub.tick(call.moment.instant);
         room.running(call.id, call.digest, Arc::clone(&progress), now);
         let record = Record {
@@ -155,12 +177,14 @@ impl Intake {
             id: call.id,
             progress,
             started: call.moment.instant,
+            number,
             done: false,
         };
         Job {
-            walk,
+            work,
             record,
             turns: self.jobs.turns(),
+            hurry: self.jobs.hurried(),
             permit,
         }
     }
@@ -189,7 +213,7 @@ impl Intake {
         {
             counts.matched += 1;
             let changed = match change {
-                Change::Join => self.hub.join(&session, group).is_ok(),
+                Change::Join => self.hub.give(&session, group).is_ok(),
                 Change::Leave => {
                     self.hub.leave(&session, group, call.cx);
                     true
@@ -200,6 +224,12 @@ impl Intake {
                 self.hub.nudge(&*session, call.cx);
             } else {
                 counts.refused += 1;
+            }
+        }
+        for user in membership.users.iter() {
+            match change {
+                Change::Join => self.hub.give_to_gone(user, group, call.moment.instant),
+                Change::Leave => self.hub.take_from_gone(user, group),
             }
         }
         call.cx.latest = monotonic();
@@ -221,6 +251,7 @@ impl Intake {
             millis(hold)
         };
         let mut closed = 0;
+        self.hub.forget_given(kick.user, kick.device);
         for session in self.hub.sessions_of(kick.user) {
             let is_meant = kick.device.is_empty() || kick.device == session.device();
             let close = Closing::code(CloseCode::Kicked, retry_after_ms, kick.reason);
@@ -278,5 +309,6 @@ pub(super) const fn at_once(outcome: &Outcome) -> Ended {
         status: outcome.status,
         counts: outcome.counts,
         elapsed_ms: 0,
+        number: outcome.number,
     }
 }

@@ -14,12 +14,15 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
+use super::control::{CONTROL_FULL, Control};
 use super::grant::Grant;
 use super::lane::{Lag, Lane, Taken};
-use crate::sync::atomic::{AtomicU32, Ordering};
+use super::message::{Message, Named};
+use super::replay::Replay;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::wire::frame::GatewayFrame;
 use crate::wire::reason::CloseReason;
 
 /// Where a session's bytes go. The hub keeps what was taken in part, and never calls it from two
@@ -49,6 +52,8 @@ pub struct Session<S: ?Sized = dyn Sink> {
     pub(super) all_slot: AtomicU32,
     /// When the last whole frame came in, in the hub's ticks.
     pub(super) received: AtomicU32,
+    /// The highest number that the device is known to have handled; 0 when nothing is.
+    pub(super) confirmed: AtomicU64,
     /// Held while a pump writes; the socket does not block. Taken before the log's lock, never
     /// after.
     inner: Mutex<Inner>,
@@ -80,6 +85,8 @@ pub(super) struct Inner {
     /// When something was last written, in the hub's ticks.
     pub(super) sent: u32,
     waker: Option<Waker>,
+    /// The highest number that the client was told of: WELCOME's cursor, a message's, CURRENT's.
+    pub(super) shown: u64,
 }
 
 /// What few sessions have.
@@ -90,14 +97,32 @@ pub(super) struct Aside {
     /// Groups that it left while something was ahead of it, which those may be exceptions of. Gone
     /// when it is level. Bounded by the answers that go with each leave.
     pub(super) departed: Option<Box<Departed>>,
+    /// What is kept for it from before it came, until it has been sent.
+    pub(super) replay: Option<Box<Replay>>,
+    /// Some of its handles are for shares of spread messages.
+    pub(super) has_own_lanes: bool,
+}
+
+impl Aside {
+    const fn is_empty(&self) -> bool {
+        let Self {
+            grant,
+            departed,
+            replay,
+            has_own_lanes,
+        } = self;
+        grant.is_none() && departed.is_none() && replay.is_none() && !*has_own_lanes
+    }
 }
 
 /// Membership of one lane.
 pub(super) struct Handle {
     pub(super) lane: Arc<Lane>,
-    /// The head at the join: only later messages count.
+    /// The head at the join, or the place at which the session resumed: only later messages count.
     pub(super) from: u64,
     pub(super) slot: u32,
+    /// The lane is this session's alone, for its share of a spread message.
+    pub(super) own: bool,
 }
 
 /// A membership that has ended.
@@ -113,40 +138,6 @@ pub(super) struct Departed {
 pub(super) struct Unsent {
     pub(super) taken: Taken,
     pub(super) offset: usize,
-}
-
-/// Encoded answers, allocated when used: most sessions have none to send.
-#[derive(Default)]
-pub(super) struct Control(Option<Box<Answers>>);
-
-#[derive(Default)]
-struct Answers {
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Control {
-    pub(super) fn rest(&self) -> &[u8] {
-        self.0
-            .as_ref()
-            .map_or(&[], |answers| &answers.bytes[answers.written..])
-    }
-
-    pub(super) fn push(&mut self, frame: &GatewayFrame<'_>) {
-        frame.encode(&mut self.0.get_or_insert_default().bytes);
-    }
-
-    pub(super) fn advance(&mut self, count: usize) {
-        let Some(answers) = &mut self.0 else { return };
-        answers.written += count;
-        if answers.written == answers.bytes.len() {
-            self.0 = None;
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0 = None;
-    }
 }
 
 impl Inner {
@@ -172,6 +163,17 @@ impl Inner {
         !self.handles.is_empty()
     }
 
+    /// How many groups it is in.
+    pub(super) fn groups(&self) -> usize {
+        let lanes = self.handles.iter().filter(|handle| !handle.own);
+        lanes.count().saturating_sub(2)
+    }
+
+    /// Whose session it is; nobody's once it is detached.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.handles.get(1).map(|handle| &*handle.lane.name)
+    }
+
     /// The handle of `lane`, if the session is in it.
     pub(super) fn handle(&self, lane: &Arc<Lane>) -> Option<&Handle> {
         self.handles
@@ -179,20 +181,37 @@ impl Inner {
             .find(|handle| Arc::ptr_eq(&handle.lane, lane))
     }
 
-    /// The place after which messages of a lane count.
+    /// The place after which what stands in a lane counts.
     pub(super) fn after(&self, handle: &Handle) -> u64 {
-        self.position.max(handle.from)
+        self.needs_after().max(handle.from)
+    }
+
+    /// Everything that its lanes hold for it, unordered.
+    pub(super) fn take_waiting(&self, out: &mut Vec<Taken>) {
+        for handle in &self.handles {
+            let range = (self.after(handle), u64::MAX);
+            handle
+                .lane
+                .take(range, usize::MAX, &|message| self.passes_by(message), out);
+        }
     }
 
     /// Whether an exception of the message at `seq` is about this session.
-    pub(super) fn is_excepted(&self, exceptions: &[Arc<Lane>], seq: u64) -> bool {
-        exceptions.iter().any(|lane| {
-            self.handle(lane).is_some_and(|handle| handle.from < seq)
+    pub(super) fn is_excepted(&self, exceptions: &[Named], seq: u64) -> bool {
+        exceptions.iter().any(|named| {
+            let is_meant = |lane: &Lane| lane.scope == named.scope && *lane.name == *named.name;
+            let mut handles = self.handles.iter();
+            handles.any(|handle| handle.from < seq && is_meant(&handle.lane))
                 || self.departed().any(|departed| {
-                    Arc::ptr_eq(&departed.lane, lane)
-                        && (departed.from + 1..=departed.until).contains(&seq)
+                    (departed.from + 1..=departed.until).contains(&seq) && is_meant(&departed.lane)
                 })
         })
+    }
+
+    /// The same of a message.
+    pub(super) fn passes_by(&self, message: &Message) -> bool {
+        let exceptions = message.exceptions();
+        !exceptions.is_empty() && self.is_excepted(exceptions, message.seq)
     }
 
     fn departed(&self) -> impl Iterator<Item = &Departed> {
@@ -203,10 +222,45 @@ impl Inner {
 
     /// Lets go of the groups that it has left: nothing is ahead of it any more.
     pub(super) fn forget_departed(&mut self) {
-        match &mut self.aside {
-            Some(aside) if aside.grant.is_some() => aside.departed = None,
-            aside => *aside = None,
+        if let Some(aside) = &mut self.aside {
+            aside.departed = None;
+            if aside.is_empty() {
+                self.aside = None;
+            }
         }
+    }
+
+    /// What it replays.
+    pub(super) fn replay(&self) -> Option<&Replay> {
+        self.aside.as_ref()?.replay.as_deref()
+    }
+
+    /// Its replay is over, or does not matter any more.
+    pub(super) fn take_replay(&mut self) -> Option<Box<Replay>> {
+        let aside = self.aside.as_mut()?;
+        let replay = aside.replay.take();
+        if aside.is_empty() {
+            self.aside = None;
+        }
+        replay
+    }
+
+    /// The place up to which its lanes hold nothing for it.
+    pub(super) fn needs_after(&self) -> u64 {
+        self.replay()
+            .map_or(self.position, |replay| replay.until.max(self.position))
+    }
+
+    /// The kernel has taken a whole message.
+    pub(super) fn progress(&mut self, now: Instant) {
+        if let Some(replay) = self.aside.as_mut().and_then(|aside| aside.replay.as_mut()) {
+            replay.progress = now;
+        }
+    }
+
+    /// A message has begun to go out.
+    pub(super) fn show(&mut self, message: &Message) {
+        self.shown = self.shown.max(message.number());
     }
 
     /// What its token grants.
@@ -220,7 +274,8 @@ impl Inner {
         for handle in &self.handles {
             lag.add(handle.lane.lag(self.after(handle)));
         }
-        if let Some(unsent) = &self.unsent {
+        // What is replayed counts in no bound.
+        if let (Some(unsent), None) = (&self.unsent, self.replay()) {
             lag.add(Lag {
                 messages: 1,
                 bytes: (unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset) as u64,
@@ -247,6 +302,7 @@ impl<S> Session<S> {
             since,
             all_slot: AtomicU32::new(0),
             received: AtomicU32::new(0),
+            confirmed: AtomicU64::new(0),
             inner: Mutex::new(Inner::default()),
             sink,
         }
@@ -322,11 +378,3 @@ pub struct Wants {
     /// The client reads its answers, so it may ask for more.
     pub readable: bool,
 }
-
-/// Bytes of unread answers from which on the gateway does not read from a client: a few hundred
-/// short answers.
-pub(super) const CONTROL_FULL: usize = 4 * 1024;
-
-/// Bytes of answers that services may cause (JOINED, LEFT) before a client that reads none of them
-/// is closed as slow.
-pub(super) const CONTROL_MAX: usize = 64 * 1024;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::pump::{By, Pump};
-use super::session::{Session, Sink};
+use super::pump::{By, Pump, Pumped};
+use super::session::{Inner, Session, Sink};
 use super::{Closing, Hub};
 use crate::wire::frame::GatewayFrame;
 use crate::wire::reason::{CloseCode, RETRY_NEVER};
@@ -56,8 +56,28 @@ impl Hub {
             && inner.is_idle()
             && inner.closing.is_none()
         {
+            self.tell_current(session, &mut inner, cx);
             inner.control.push(&GatewayFrame::Ping(&[]));
             self.pump_locked(session, &mut inner, By::Other, cx);
+        }
+    }
+
+    /// Tells a client that has seen nothing for long how far the log is: its cursor is to be no
+    /// older than it must, for what was dropped is known only by its number.
+    fn tell_current<S: Sink + ?Sized>(
+        &self,
+        session: &Session<S>,
+        inner: &mut Inner,
+        cx: &mut Pump,
+    ) {
+        // Before the head: level there, it has been sent all up to this number.
+        let cursor = self.log.number();
+        if cursor > inner.shown
+            && self.pump_locked(session, inner, By::Other, cx) == Pumped::Level
+            && inner.closing.is_none()
+        {
+            inner.shown = cursor;
+            inner.control.push(&GatewayFrame::Current { cursor });
         }
     }
 

@@ -63,6 +63,11 @@ impl Walk {
         self.counts
     }
 
+    /// The number of its message; 0 for a live one.
+    pub fn number(&self) -> u64 {
+        self.message.number()
+    }
+
     /// Members visited so far, also those whom the message was not for.
     pub const fn visited(&self) -> usize {
         self.visited
@@ -140,7 +145,13 @@ impl Walk {
             .unsent
             .as_ref()
             .is_some_and(|unsent| unsent.taken.message.seq == seq);
-        if inner.position >= seq && !in_part {
+        // Expired, superseded, or live behind a replay: it is not sent, and that is counted.
+        let is_let_go = self.message.is_passed_over(session.id())
+            || (self.message.kept().is_none()
+                && inner.replay().is_some_and(|replay| seq <= replay.until));
+        if is_let_go {
+            self.counts.refused += 1;
+        } else if inner.position >= seq && !in_part {
             self.counts.written += 1;
         } else if inner.closing.is_none() && hub.check_bounds(session, &mut inner, cx.now) {
             self.counts.waiting += 1;
@@ -157,5 +168,6 @@ impl Drop for Walk {
         for reached in self.reached.get(self.at..).unwrap_or_default() {
             reached.lane.complete(self.message.seq);
         }
+        self.message.walk_is_over();
     }
 }

@@ -45,6 +45,34 @@ impl Outcome {
     }
 }
 
+/// Why a message is not kept any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Its ttl ended.
+    Expired,
+    /// A newer one with its collapse key stands in for it.
+    Superseded,
+    /// A bound of the history was passed before its ttl ended.
+    Dropped,
+    /// Somebody had it removed.
+    Purged,
+}
+
+impl Gone {
+    /// Every cause, in the order of its index.
+    pub const ALL: [Self; 4] = [Self::Expired, Self::Superseded, Self::Dropped, Self::Purged];
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::Dropped => "dropped",
+            Self::Purged => "purged",
+        }
+    }
+}
+
 /// What an accept loop was refused by the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptError {

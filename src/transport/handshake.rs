@@ -23,7 +23,7 @@ use super::strangers::{Cut, Stranger};
 use super::tls::Tls;
 use crate::clock::monotonic;
 use crate::hub::pump::Pump;
-use crate::hub::{Attach, AttachError, Closing, Hub};
+use crate::hub::{Attach, Closing, Hub, Resume};
 use crate::metrics::ProxyReject;
 use crate::wire::frame::{self, ClientFrame, Hello, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
@@ -362,6 +362,10 @@ fn attach(link: Link, clients: &Clients, hello: &Hello<'_>) -> Result<Attached, 
         groups: &groups,
         refused: &refused,
         heartbeat_s,
+        resume: hello.resume.then_some(Resume {
+            epoch: hello.epoch,
+            cursor: hello.cursor,
+        }),
     };
     let mut cx = Pump::new(now);
     match hub.attach(&attach, link, &cx) {
@@ -383,13 +387,7 @@ fn attach(link: Link, clients: &Clients, hello: &Hello<'_>) -> Result<Attached, 
                 user: name,
             })
         }
-        Err((error, sink)) => {
-            let why = match error {
-                AttachError::Replaced => "replaced by a newer connection of the same device",
-                AttachError::TooManyDevices(_) => "too many devices",
-            };
-            Err((sink, Turned::away(hub, error.code(), why)))
-        }
+        Err((error, sink)) => Err((sink, Turned::away(hub, error.code(), error.why()))),
     }
 }
 

@@ -41,6 +41,5 @@ pub(super) fn renew(clients: &Clients, session: &Arc<Session>, token: &[u8]) {
             hub.answer(&**session, &over);
         }
     }
-    // Nothing is kept in this version.
-    hub.answer(&**session, &GatewayFrame::Current { cursor: 0 });
+    hub.answer_current(&**session);
 }

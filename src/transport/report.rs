@@ -29,6 +29,7 @@ pub(super) async fn awaited(
                 status: Status::Timeout,
                 counts: progress.counts(),
                 elapsed_ms,
+                number: progress.number(),
             }
         }
     }

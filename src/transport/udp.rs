@@ -225,11 +225,11 @@ impl UdpDoor {
         if accepted {
             self.send(out, back);
         }
-        let progress = job.progress();
+        let (progress, spread) = (job.progress(), job.spread());
         let (report, reported) = oneshot::channel();
         self.ledger.spawn(Kind::PushJob, job.run(report));
         if let Some(answer) = answer {
-            let handler = Arc::clone(self).wait(answer, back, reported, progress);
+            let handler = Arc::clone(self).wait(answer, back, reported, (progress, spread));
             self.ledger.spawn(Kind::PushHandler, handler);
         }
     }
@@ -239,9 +239,10 @@ impl UdpDoor {
         answer: Answer,
         back: Return,
         reported: oneshot::Receiver<Ended>,
-        progress: Arc<Progress>,
+        (progress, spread): (Arc<Progress>, Duration),
     ) -> impl Future<Output = ()> {
-        let (started, deadline) = (Instant::now(), self.deadline());
+        // It counts from the end of the spread.
+        let (started, deadline) = (Instant::now(), spread + self.deadline());
         async move {
             let metrics = self.hub.metrics();
             let ended = report::awaited(reported, deadline, started, &progress, metrics).await;

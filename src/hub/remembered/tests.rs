@@ -9,6 +9,7 @@ const ENDED: Ended = Ended {
         refused: 0,
     },
     elapsed_ms: 17,
+    number: 0,
 };
 
 fn id(number: u8) -> Id {

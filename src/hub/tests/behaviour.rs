@@ -65,6 +65,7 @@ fn exceptions_narrow() {
         targets: &[Target::All],
         exceptions: &[group("muted"), Target::User("bob"), Target::User("nobody")],
         payload: b"x",
+        ..Push::default()
     };
     let appended = bench.hub.append(&push, bench.start).expect("there is room");
     assert_eq!(bench.finish(appended), counts(1, 1, 0, 0));
@@ -143,6 +144,7 @@ fn when_a_large_part_is_behind_the_sender_is_told_and_no_client_closed() {
         targets: &[Target::All],
         exceptions: &[],
         payload: b"x",
+        ..Push::default()
     };
     let mut told = 0;
     for _ in 0..100 {
@@ -175,6 +177,7 @@ fn what_no_walk_has_reached_stays_within_half_of_a_clients_bound() {
         targets: &[Target::All],
         exceptions: &[],
         payload: &[0; 10_000],
+        ..Push::default()
     };
     let mut walks = Vec::new();
     while let Ok(appended) = bench.hub.append(&push, bench.start) {
@@ -210,10 +213,11 @@ fn a_push_that_is_not_carried_out_costs_no_client_its_place() {
         targets: &[Target::User("eve")],
         exceptions: &[],
         payload: &[0; 9_000],
+        ..Push::default()
     };
     assert!(matches!(
         bench.hub.append(&to_nobody, bench.start),
-        Ok(Appended::Nobody)
+        Ok(Appended::Nobody(0))
     ));
     assert_eq!(bench.hub.sessions(), 1);
 }
@@ -274,6 +278,7 @@ fn one_device_too_many_is_turned_away() {
         groups: &[],
         refused: &[],
         heartbeat_s: 30,
+        resume: None,
     };
     let refused = bench.hub.attach(&attach, FakeSink::default(), &bench.cx());
     assert_eq!(

@@ -56,6 +56,8 @@ impl Fixture {
         let bounds = IntakeOptions {
             freshness: Freshness::new(15_000, 1_000, 0),
             max_payload: 65_000,
+            max_ttl: Duration::from_secs(86_400),
+            max_spread: Duration::from_secs(600),
         };
         let intake = Intake::new(hub, keyring, remembered, jobs, holds, bounds);
         let source = ([192, 0, 2, 1], 5).into();

@@ -1,6 +1,7 @@
 //! The hub over a fake sink: no socket, no runtime.
 
 mod behaviour;
+mod kept;
 mod keys;
 mod model;
 mod threads;
@@ -45,6 +46,17 @@ impl FakeSink {
         let (mut rest, mut frames) = (&state.taken[..], Vec::new());
         while let Some((body, used)) = split(rest, 1 << 20).expect("well-formed") {
             frames.push(Seen::of(&GatewayFrame::decode(body).expect("well-formed")));
+            rest = &rest[used..];
+        }
+        frames
+    }
+
+    /// The bodies of the whole frames taken so far.
+    pub(super) fn whole_frames(&self) -> Vec<Vec<u8>> {
+        let state = lock(&self.0);
+        let (mut rest, mut frames) = (&state.taken[..], Vec::new());
+        while let Some((body, used)) = split(rest, 1 << 20).expect("well-formed") {
+            frames.push(body.to_vec());
             rest = &rest[used..];
         }
         frames
@@ -115,6 +127,9 @@ pub(super) fn options() -> Options {
         memory_budget: 1 << 30,
         retry_spread: Duration::from_secs(10),
         max_frame: 65_512,
+        history_messages: 1000,
+        history_bytes: 1 << 20,
+        remember_groups: Duration::from_secs(300),
     }
 }
 
@@ -146,6 +161,7 @@ impl Bench {
             groups,
             refused: &[],
             heartbeat_s: 30,
+            resume: None,
         };
         let attached = self.hub.attach(&attach, FakeSink::default(), &self.cx());
         let session = attached.map_err(|(error, _)| error).expect("there is room");
@@ -168,6 +184,7 @@ impl Bench {
             targets,
             exceptions: &[],
             payload,
+            ..Push::default()
         };
         self.hub.append(&push, self.start).expect("there is room")
     }
@@ -179,7 +196,7 @@ impl Bench {
 
     pub(super) fn finish(&self, appended: Appended) -> Counts {
         match appended {
-            Appended::Nobody => Counts::default(),
+            Appended::Nobody(_) => Counts::default(),
             Appended::Walk(mut walk) => walk.finish(&self.hub, &mut self.cx()),
         }
     }

@@ -48,18 +48,18 @@ enum Step {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ModelTarget {
+pub(super) enum ModelTarget {
     All,
     User(u8),
     Group(u8),
 }
 
-const USERS: [&str; 4] = ["ada", "bob", "eve", "zoe"];
-const DEVICES: [&str; 2] = ["", "phone"];
-const GROUPS: [&str; 3] = ["news", "room", "muted"];
+pub(super) const USERS: [&str; 4] = ["ada", "bob", "eve", "zoe"];
+pub(super) const DEVICES: [&str; 2] = ["", "phone"];
+pub(super) const GROUPS: [&str; 3] = ["news", "room", "muted"];
 
 impl ModelTarget {
-    fn target(self) -> Target<'static> {
+    pub(super) fn target(self) -> Target<'static> {
         match self {
             Self::All => Target::All,
             Self::User(user) => Target::User(USERS[usize::from(user)]),
@@ -68,7 +68,7 @@ impl ModelTarget {
     }
 }
 
-fn target() -> impl Strategy<Value = ModelTarget> {
+pub(super) fn target() -> impl Strategy<Value = ModelTarget> {
     prop_oneof![
         Just(ModelTarget::All),
         (0..4u8).prop_map(ModelTarget::User),
@@ -76,7 +76,7 @@ fn target() -> impl Strategy<Value = ModelTarget> {
     ]
 }
 
-fn exception() -> impl Strategy<Value = ModelTarget> {
+pub(super) fn exception() -> impl Strategy<Value = ModelTarget> {
     target().prop_filter("all is no exception", |target| *target != ModelTarget::All)
 }
 
@@ -310,9 +310,10 @@ impl Model {
                     targets: &names,
                     exceptions: &except,
                     payload: &payload,
+                    ..Push::default()
                 };
                 match bench.hub.append(&push, bench.start) {
-                    Ok(Appended::Nobody) => {}
+                    Ok(Appended::Nobody(_)) => {}
                     Ok(Appended::Walk(walk)) => self.walks.push(walk),
                     Err(_) => return,
                 }

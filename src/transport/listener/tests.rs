@@ -27,6 +27,9 @@ fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
         memory_budget: 1 << 30,
         retry_spread: Duration::from_secs(10),
         max_frame: 65_512,
+        history_messages: 1000,
+        history_bytes: 1 << 20,
+        remember_groups: Duration::from_secs(300),
     };
     let ledger = Ledger::new(&metrics);
     let clients = Clients {

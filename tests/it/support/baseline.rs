@@ -8,7 +8,7 @@ use super::gateway::Gateway;
 use super::scrape::Scrape;
 
 /// Gauges that must come back to where they were.
-const GAUGES: [&str; 9] = [
+const GAUGES: [&str; 11] = [
     "pushgate_sessions",
     "pushgate_connections",
     "pushgate_unauthenticated",
@@ -18,6 +18,8 @@ const GAUGES: [&str; 9] = [
     "pushgate_sessions_behind",
     "pushgate_log_messages",
     "pushgate_log_bytes",
+    "pushgate_history_messages",
+    "pushgate_history_bytes",
 ];
 
 const DESCRIPTORS: &str = "descriptors";

@@ -37,6 +37,8 @@ pub(crate) struct Login {
     pub(crate) groups: Vec<String>,
     /// 0 leaves the choice to the gateway.
     pub(crate) heartbeat_s: u16,
+    /// The epoch and the cursor to go on from.
+    pub(crate) place: Option<(u64, u64)>,
     /// The address of the host to connect from; the system's choice where there is none.
     pub(crate) from: Option<IpAddr>,
 }
@@ -65,6 +67,12 @@ impl Login {
         self
     }
 
+    /// Goes on from this epoch and cursor.
+    pub(crate) fn resume(mut self, place: (u64, u64)) -> Self {
+        self.place = Some(place);
+        self
+    }
+
     /// Connects from 127.0.0.`last`.
     pub(crate) fn from(mut self, last: u8) -> Self {
         self.from = Some([127, 0, 0, last].into());
@@ -75,12 +83,13 @@ impl Login {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
         let mut bytes = Vec::new();
+        let (epoch, cursor) = self.place.unwrap_or_default();
         let hello = HelloFields {
             version: 1,
-            resume: false,
+            resume: self.place.is_some(),
             heartbeat_s: self.heartbeat_s,
-            epoch: 0,
-            cursor: 0,
+            epoch,
+            cursor,
             device: &self.device,
             groups: &groups,
             token: self.user.as_bytes(),

@@ -96,8 +96,8 @@ impl Answer {
             Status::BadRequest => match &self.fault {
                 Some(fault) => return Some(fault.clone()),
                 None => {
-                    "over a bound of this gateway (push.max_payload), or something that it does \
-                     not do (ttl, spread or collapse)"
+                    "over a bound of this gateway (push.max_payload, history.max_ttl, \
+                     push.max_spread)"
                 }
             },
             Status::Denied => "the key may not do this, or not to one of the targets",
@@ -116,8 +116,8 @@ impl IntoResponse for Answer {
             Outcome::Repeat(ended) => (Some(ended), Vec::new(), true),
             Outcome::OtherBytes => (None, Vec::new(), false),
         };
-        let (counts, elapsed_ms) = ended.map_or((Counts::default(), 0), |ended| {
-            (ended.counts, ended.elapsed_ms)
+        let (counts, elapsed_ms, number) = ended.map_or((Counts::default(), 0, 0), |ended| {
+            (ended.counts, ended.elapsed_ms, ended.number)
         });
         let status = ended.map_or(Status::BadRequest, |ended| ended.status);
         let sessions = (self.op == Op::Presence && status == Status::Done).then(|| {
@@ -131,7 +131,7 @@ impl IntoResponse for Answer {
             waiting: counts.waiting,
             refused: counts.refused,
             elapsed_ms,
-            number: 0,
+            number,
             time_ms: self.time_ms,
             repeat,
             sessions,
@@ -226,6 +226,7 @@ mod tests {
                 status,
                 counts: Counts::default(),
                 elapsed_ms: 0,
+                number: 0,
             };
             let answer = Answer {
                 op: Op::Push,

@@ -273,7 +273,7 @@ async fn carry_out(
 
 /// Gives the job its task and waits for its report, unless the client would rather not.
 async fn run(services: &Services, job: Job, headers: &HeaderMap) -> Ended {
-    let (started, progress) = (Instant::now(), job.progress());
+    let (started, progress, spread) = (Instant::now(), job.progress(), job.spread());
     let (report, reported) = oneshot::channel();
     services.ledger.spawn(Kind::PushJob, job.run(report));
     if prefers_no_wait(headers) {
@@ -281,9 +281,11 @@ async fn run(services: &Services, job: Job, headers: &HeaderMap) -> Ended {
             status: Status::Accepted,
             counts: progress.counts(),
             elapsed_ms: 0,
+            number: progress.number(),
         };
     }
-    let deadline = (services.deadline)().min(WAIT_MAX);
+    // It counts from the end of the spread.
+    let deadline = (spread + (services.deadline)()).min(WAIT_MAX);
     let metrics = services.hub.metrics();
     report::awaited(reported, deadline, started, &progress, metrics).await
 }

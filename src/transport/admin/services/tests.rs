@@ -29,6 +29,9 @@ pub(in crate::transport::admin) fn services(ledger: &Ledger, metrics: &Arc<Metri
         memory_budget: 1 << 30,
         retry_spread: Duration::from_secs(10),
         max_frame: 65_512,
+        history_messages: 1000,
+        history_bytes: 1 << 20,
+        remember_groups: Duration::from_secs(300),
     };
     let hub = Arc::new(Hub::new(options, Arc::clone(metrics), 1, monotonic()));
     let key = Key::from_hex(SECRET).unwrap();
@@ -38,6 +41,8 @@ pub(in crate::transport::admin) fn services(ledger: &Ledger, metrics: &Arc<Metri
     let bounds = IntakeOptions {
         freshness: Freshness::new(15_000, 1_000, 0),
         max_payload: 65_000,
+        max_ttl: Duration::from_secs(86_400),
+        max_spread: Duration::from_secs(600),
     };
     let intake = Intake::new(Arc::clone(&hub), keyring, remembered, jobs, holds, bounds);
     let deadline = || Duration::from_secs(30);
