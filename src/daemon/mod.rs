@@ -322,25 +322,15 @@ impl Parts {
             .iter()
             .map(|key| (key.id, key.last_used_ms as f64 / 1e3));
         metrics.key_last_used.set(last_used);
-        let (log_messages, log_bytes) = self.hub.held();
-        let (history_messages, history_bytes) = self.hub.kept();
         let listen = kernel.listening.counts();
         Live {
-            sessions: self.hub.sessions() as u64,
             connections: self.doors.connections() as u64,
             unauthenticated: self.clients.strangers.len() as u64,
             accept_queue: kernel.listening.longest_queue(),
             listen_overflows: listen.overflows,
             listen_drops: listen.drops,
-            deliveries_waiting: self.hub.deliveries_waiting(),
-            log_messages,
-            log_bytes,
-            history_messages,
-            history_bytes,
-            devices_gone: self.hub.devices_gone() as u64,
-            sessions_behind: self.hub.sessions_behind() as u64,
-            lanes: self.hub.lanes() as u64,
             kernel_drops: kernel.drops.count(),
+            ..self.hub.live()
         }
     }
 }

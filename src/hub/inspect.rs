@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Hub;
 use super::session::{Inner, Session};
+use crate::metrics::Live;
 use crate::sync::atomic::Ordering;
 
 /// Sessions behind that a ranking looks at: those for which the log keeps the most, so that a crowd
@@ -63,6 +64,24 @@ impl<S: ?Sized> Session<S> {
 }
 
 impl Hub {
+    /// What of the hub is read at a scrape.
+    pub fn live(&self) -> Live {
+        let ((log_messages, log_bytes), (history_messages, history_bytes)) =
+            (self.held(), self.kept());
+        Live {
+            sessions: self.sessions() as u64,
+            deliveries_waiting: self.deliveries_waiting(),
+            log_messages,
+            log_bytes,
+            history_messages,
+            history_bytes,
+            devices_gone: self.devices_gone() as u64,
+            sessions_behind: self.sessions_behind() as u64,
+            lanes: self.lanes() as u64,
+            ..Live::default()
+        }
+    }
+
     /// The sessions of `user` in the order in which they came in.
     pub fn look_up(&self, user: &str, now: Instant) -> Vec<Seen> {
         let sessions = self.sessions_of(user);
