@@ -8,7 +8,7 @@
 //! | layer | modules | what is not there |
 //! |---|---|---|
 //! | 1 | [`wire`]: frames, datagrams, seal, reasons | I/O, a clock, memory by a declared length |
-//! | 2 | [`clock`], [`ledger`], [`metrics`], [`throttle`] | knowledge of clients |
+//! | 2 | [`clock`], [`ledger`], [`metrics`], [`throttle`], [`store`] | knowledge of clients |
 //! | 3 | [`hub`]: registry, log, sessions, walks, requests | a socket; a wait for a client |
 //! | 4 | [`transport`]: the doors of clients, services, operators | a policy that is no setting |
 //! | 5 | [`daemon`]: settings, logging, start and end | work of its own |
@@ -68,6 +68,8 @@ pub mod clock;
 pub mod ledger;
 pub mod metrics;
 pub mod throttle;
+
+pub mod store;
 
 pub mod hub;
 

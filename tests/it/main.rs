@@ -21,6 +21,7 @@ mod services;
 mod histories;
 mod kept;
 mod order;
+mod store;
 
 mod abandoned;
 mod descriptors;

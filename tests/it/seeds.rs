@@ -128,3 +128,8 @@ fn replies_near_the_seeds() {
 fn configurations_near_the_seeds() {
     holds_near_its_seeds("configuration");
 }
+
+#[test]
+fn segments_near_the_seeds() {
+    holds_near_its_seeds("segments");
+}

@@ -53,7 +53,7 @@ const LONG: [(&str, &str); 10] = [
 const LAYERS: [&[&str]; 7] = [
     &["sync"],
     &["wire"],
-    &["clock", "ledger", "metrics", "throttle"],
+    &["clock", "ledger", "metrics", "throttle", "store"],
     &["hub"],
     &["transport"],
     &["daemon"],

@@ -1,10 +1,11 @@
-//! What is fuzzed: functions of bytes that panic when a promise of the wire or of the configuration
-//! is broken. The fuzzer calls them with what it makes up, and `cargo test` with the seeds (it
-//! includes this file, so that both run the very same code).
+//! What is fuzzed: functions of bytes that panic when a promise of the wire, of the configuration
+//! or of the store is broken. The fuzzer calls them with what it makes up, and `cargo test` with
+//! the seeds (it includes this file, so that both run the very same code).
 
 mod configuration;
 mod datagrams;
 mod frames;
+mod store;
 
 /// One target, and the directory of its seeds.
 pub(crate) struct Target {
@@ -15,7 +16,7 @@ pub(crate) struct Target {
 }
 
 /// All of them.
-pub(crate) const ALL: [Target; 5] = [
+pub(crate) const ALL: [Target; 6] = [
     Target {
         name: "client_frames",
         run: frames::from_client,
@@ -35,5 +36,9 @@ pub(crate) const ALL: [Target; 5] = [
     Target {
         name: "configuration",
         run: configuration::file,
+    },
+    Target {
+        name: "segments",
+        run: store::segment,
     },
 ];
