@@ -359,6 +359,22 @@ fn records_behind_a_damaged_one_are_found() {
 }
 
 #[test]
+fn a_record_where_it_cannot_have_been_written_is_not_believed() {
+    let bench = Bench::new();
+    let (opened, _) = bench.open();
+    let mut store = opened.store;
+    write(&mut store, 1..=40, 150);
+    drop(store);
+    // The first segment once more behind the last, under a head that says it belongs there.
+    let mut bytes = fs::read(bench.segment(1)).unwrap();
+    bytes[..32].copy_from_slice(&super::super::segment::head(9, 100));
+    fs::write(bench.dir().join("0000000000000009.log"), bytes).unwrap();
+    let (opened, handed) = bench.open();
+    assert_eq!((opened.start, handed.len()), (Start::Lost, 40));
+    assert!(opened.counts.damaged > 10);
+}
+
+#[test]
 fn a_head_that_declares_too_much_reserves_nothing() {
     let bench = Bench::new();
     let (opened, _) = bench.open();
