@@ -111,7 +111,8 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 fn mac_of(digits: &str) -> Option<Mac> {
     let mut mac = Mac::default();
-    if digits.len() != 2 * mac.len() || !digits.is_ascii() {
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if digits.len() != 2 * mac.len() || !is_hex {
         return None;
     }
     for (at, byte) in mac.iter_mut().enumerate() {
