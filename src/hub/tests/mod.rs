@@ -1,6 +1,7 @@
 //! The hub over a fake sink: no socket, no runtime.
 
 mod behaviour;
+mod commands;
 mod kept;
 mod keys;
 mod model;
