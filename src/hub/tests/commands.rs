@@ -27,6 +27,8 @@ fn intake(allow_unsigned: bool) -> Intake {
     let bounds = IntakeOptions {
         freshness: Freshness::new(15_000, 1_000, 0),
         max_payload: 65_000,
+        max_ttl: Duration::from_secs(60),
+        max_spread: Duration::from_secs(60),
     };
     Intake::new(hub, keyring, remembered, jobs, holds, bounds)
 }
