@@ -285,6 +285,13 @@ impl Metrics {
             .inc();
     }
 
+    /// Authentic requests to push so far, however they ended.
+    pub fn pushes(&self) -> u64 {
+        let row = usize::from(Op::Push.code() - 1) * Status::ALL.len();
+        let statuses = row..row + Status::ALL.len();
+        statuses.map(|index| self.requests.at(index).get()).sum()
+    }
+
     /// Counts `n` deliveries.
     pub fn deliveries(&self, outcome: Outcome, n: u64) {
         self.deliveries.at(outcome as usize).inc_by(n);

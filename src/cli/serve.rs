@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::check::load;
-use super::exit::{CommandResult, Exit};
+use super::exit::{CommandResult, Exit, Failure};
 use super::signals::{Signals, hangups};
 use crate::daemon::logging::Level;
 use crate::daemon::settings::Settings;
+use crate::daemon::systemd::{Notify, Passed, Sockets};
 use crate::daemon::{Drained, Gateway, logging};
 use crate::ledger::Kind;
 use crate::transport::admin::reload::Reloads;
@@ -38,7 +39,11 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> CommandResult {
-        let settings = load(self.config.as_deref())?;
+        // Before other descriptors are opened.
+        let passed = Passed::take()?;
+        let mut settings = load(self.config.as_deref())?;
+        let sockets = passed.sort(&mut settings, self.config.as_deref());
+        let sockets = sockets.map_err(Failure::configuration)?;
         let log = logging::start(&settings.log)?;
         for warning in &settings.warnings {
             tracing::warn!(target: "pushgate", line = warning.line, "{warning}");
@@ -47,17 +52,24 @@ impl Serve {
             .enable_all()
             .build();
         let runtime = runtime.context("cannot start the runtime")?;
-        let exit = runtime.block_on(serve(settings, self.config.as_deref(), log));
+        let exit = runtime.block_on(serve(settings, sockets, self.config.as_deref(), log));
         // After a full drain nothing is left; when it was cut short nobody waits for the rest.
         runtime.shutdown_background();
         exit
     }
 }
 
-async fn serve(settings: Settings, config: Option<&Path>, log: Level) -> CommandResult {
+async fn serve(
+    settings: Settings,
+    sockets: Sockets,
+    config: Option<&Path>,
+    log: Level,
+) -> CommandResult {
     // Before the doors open, so that no signal meets a gateway that does not know it.
     let (mut signals, hangups) = (Signals::listen()?, hangups()?);
-    let gateway = Gateway::bind(settings).await?.reloading(config, log);
+    let gateway = Gateway::bind_or_adopt(settings, sockets).await?;
+    let notify = Notify::from_env();
+    let gateway = gateway.reloading(config, log).notifying(notify);
     let ledger = gateway.ledger();
     let reload = reload_at(
         hangups,
@@ -72,7 +84,6 @@ async fn serve(settings: Settings, config: Option<&Path>, log: Level) -> Command
     }));
     let cut_short = async {
         signals.next().await;
-        tracing::info!(target: "pushgate", "draining, a second signal stops at once");
         let _ = drain.send(());
         signals.next().await;
     };

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::settings::Settings;
+use super::systemd::{Notify, STEP_MAX};
 use super::{Drained, Parts};
-use crate::hub::Closing;
+use crate::hub::{Closing, retry_within};
 use crate::ledger::Ledger;
 use crate::wire::reason::CloseCode;
 
@@ -16,22 +17,32 @@ use crate::wire::reason::CloseCode;
 const LOOK: Duration = Duration::from_millis(10);
 /// What clients have to take their CLOSE and close, and what the tasks have to end.
 const FAREWELL: Duration = Duration::from_millis(1500);
+/// How often the service manager hears how far a drain is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Clients that are told before others get their turn.
 const STEP: usize = 128;
 
 /// Turns away what is new, finishes what is accepted, and tells every client when to come back.
-pub(super) async fn drain(parts: &Parts, settings: &Settings) -> Drained {
+pub(super) async fn drain(parts: &Parts, settings: &Settings, notify: &Notify) -> Drained {
     let (started, drain) = (Instant::now(), &settings.drain);
+    // First, so that nobody comes in at a passed socket only to be sent away.
+    parts.doors.hand_over();
     parts.clients.draining.store(true, Ordering::Relaxed);
     parts.intake.drain();
     parts.jobs.hurry();
     let sessions = parts.hub.sessions();
     info!(target: "pushgate", sessions, jobs = parts.jobs.len(), "draining");
+    notify.stopping(&progress(parts));
     let is_flushed = || parts.jobs.is_empty() && parts.hub.sessions_behind() == 0;
+    let mut told = Instant::now();
     while started.elapsed() < drain.linger
         || (!is_flushed() && started.elapsed() < drain.linger.max(drain.grace))
     {
         sleep(LOOK).await;
+        if TELL_EVERY <= told.elapsed() {
+            told = Instant::now();
+            notify.extend(STEP_MAX, &progress(parts));
+        }
     }
     let mut drained = Drained::Full;
     if !is_flushed() {
@@ -45,11 +56,11 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) -> Drained {
         .checked_div(rate)
         .unwrap_or_default();
     let spread = drain.spread.max(at_least);
+    notify.extend(STEP_MAX, "tells the clients when to come back");
     parts.clients.leaving.cancel();
     for batch in parts.hub.everyone().chunks(STEP) {
         for session in batch {
-            let retry = rand::random_range(0..=spread.as_millis());
-            let retry = 500_u32.saturating_add(u32::try_from(retry).unwrap_or(u32::MAX / 2));
+            let retry = retry_within(spread);
             let close = Closing::code(CloseCode::Draining, retry, "draining");
             parts.hub.close(&**session, close);
         }
@@ -65,6 +76,13 @@ pub(super) async fn drain(parts: &Parts, settings: &Settings) -> Drained {
         warn!(target: "pushgate", connections = parts.doors.admitted(), "cut off");
     }
     drained
+}
+
+/// What is left to do, for people.
+fn progress(parts: &Parts) -> String {
+    let (jobs, behind) = (parts.jobs.len(), parts.hub.sessions_behind());
+    let sessions = parts.hub.sessions();
+    format!("drains: {jobs} pushes under way, {behind} of {sessions} sessions behind")
 }
 
 /// Ends every task that is left.

@@ -8,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Parts;
+use super::systemd::Supervision;
 use crate::clock::{Watch, monotonic};
 use crate::hub::Sweep;
 use crate::hub::pump::Pump;
 use crate::metrics::Metrics;
+use crate::transport::phase::PhaseCell;
 
 /// Sessions that the sweep looks at before it yields.
 const SWEEP_STEP: usize = 512;
@@ -19,7 +21,12 @@ const SWEEP_STEP: usize = 512;
 const EXPIRE_STEP: usize = 128;
 
 /// Until `stop`.
-pub(super) async fn heartbeat(parts: Parts, mut watch: Watch, stop: CancellationToken) {
+pub(super) async fn heartbeat(
+    parts: Parts,
+    (phase, mut supervision): (PhaseCell, Supervision),
+    mut watch: Watch,
+    stop: CancellationToken,
+) {
     let clock = parts.clients.clock.clone();
     let (mut sweep, hub) = (Sweep::default(), &parts.hub);
     loop {
@@ -38,6 +45,7 @@ pub(super) async fn heartbeat(parts: Parts, mut watch: Watch, stop: Cancellation
         }
         parts.remembered.sweep(hub.tick(cx.now));
         look_at_the_clock(&mut watch, hub.metrics());
+        supervision.tick(&parts, phase.now());
     }
 }
 

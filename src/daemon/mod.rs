@@ -3,10 +3,12 @@
 pub mod logging;
 pub mod settings;
 
+mod doors;
 mod drain;
 mod heartbeat;
 mod options;
 mod reload;
+pub mod systemd;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -40,14 +42,14 @@ use crate::transport::closed::ClosedRing;
 use crate::transport::connection::Clients;
 use crate::transport::door::Door;
 use crate::transport::kernel::{self, Kernel};
-use crate::transport::listener::Doors;
+use crate::transport::listener::{Doors, Listening};
 use crate::transport::phase::{Phase, PhaseCell};
-use crate::transport::socket;
 use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
 use logging::Level;
 use reload::{Reloader, Source};
 use settings::Settings;
+use systemd::{Notify, Places, Sockets, Supervision};
 
 /// A loop that has not turned for this long is stuck: it turns once a second when nothing happens.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -63,8 +65,11 @@ pub struct Gateway {
     clock: Clock,
     phase: PhaseCell,
     parts: Parts,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listening>,
     admin: TcpListener,
+    /// Where doors stand that were passed.
+    places: Places,
+    notify: Arc<Notify>,
     source: Source,
     reloads: (Reloads, Asked),
     /// Unix milliseconds from which on requests are not stale.
@@ -113,40 +118,33 @@ impl Gateway {
     /// # Errors
     /// A door that cannot be bound, with its address and the key that names it.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
+        Self::bind_or_adopt(settings, Sockets::default()).await
+    }
+
+    /// The same where some of the doors are bound already, by the service manager: the settings
+    /// have their addresses.
+    ///
+    /// # Errors
+    /// As above, and a socket that was passed and cannot be set up.
+    pub async fn bind_or_adopt(settings: Settings, sockets: Sockets) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::new(&metrics);
         let clock = Clock::system();
-        let mut listeners = Vec::new();
-        for (number, listener) in settings.listeners.iter().enumerate() {
-            let key = format!("listeners[{number}].address");
-            let socket = socket::listen(listener.address);
-            listeners.push(bound(socket, listener.address, &key)?);
-        }
-        let udp = &settings.udp;
-        let udp_socket = socket::bind_udp(udp.listen, udp.receive_buffer);
-        let udp_socket = bound(udp_socket, udp.listen, "udp.listen")?;
-        let admin = socket::listen(settings.admin.listen);
-        let admin = bound(admin, settings.admin.listen, "admin.listen")?;
-        let addresses = Addresses {
-            native: listeners
-                .first()
-                .context("no listener is configured")?
-                .local_addr()?,
-            udp: udp_socket.local_addr()?,
-            admin: admin.local_addr()?,
-        };
-        let remembers_from_ms = clock.now_ms() + millis(udp.future);
+        let open = doors::open(&settings, sockets)?;
+        let remembers_from_ms = clock.now_ms() + millis(settings.udp.future);
         let own = (metrics, &ledger, &clock);
-        let parts = Parts::new(&settings, own, udp_socket, remembers_from_ms)?;
+        let parts = Parts::new(&settings, own, open.udp, remembers_from_ms)?;
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
-            addresses,
+            addresses: open.addresses,
             ledger,
             clock,
             phase: PhaseCell::starting(),
             parts,
-            listeners,
-            admin,
+            listeners: open.listeners,
+            admin: open.admin,
+            places: open.places,
+            notify: Arc::default(),
             source: Source::default(),
             reloads: Reloads::channel(),
             remembers_from_ms,
@@ -157,10 +155,15 @@ impl Gateway {
     /// process's log. Without this a reload is refused.
     #[must_use]
     pub fn reloading(mut self, file: Option<&Path>, log: Level) -> Self {
-        self.source = Source {
-            file: file.map(Path::to_owned),
-            log: Some(log),
-        };
+        self.source.file = file.map(Path::to_owned);
+        self.source.log = Some(log);
+        self
+    }
+
+    /// Lets the service manager know how it is.
+    #[must_use]
+    pub fn notifying(mut self, notify: Notify) -> Self {
+        self.notify = Arc::new(notify);
         self
     }
 
@@ -196,7 +199,8 @@ impl Gateway {
     /// What keeps a door from being served at all.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<Drained> {
         let udp = &self.parts.udp;
-        let kernel = Kernel::of(udp.socket(), &self.listeners).context("the sockets")?;
+        let sockets: Vec<_> = self.listeners.iter().map(|of| &of.socket).collect();
+        let kernel = Kernel::of(udp.socket(), &sockets).context("the sockets")?;
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
         for (listener, entrance) in self.listeners.into_iter().zip(&*self.parts.entrances) {
@@ -207,7 +211,12 @@ impl Gateway {
         ledger.spawn(Kind::Udp, Arc::clone(udp).serve(stop.clone()));
         let (reloads, asked) = self.reloads;
         let of_this = (self.clock.clone(), self.phase.clone(), ledger.clone());
-        let reloader = Reloader::new(self.source, &self.settings, self.parts.clone(), of_this);
+        let source = Source {
+            places: self.places,
+            notify: Arc::clone(&self.notify),
+            ..self.source
+        };
+        let reloader = Reloader::new(source, &self.settings, self.parts.clone(), of_this);
         ledger.spawn(Kind::Signal, reloader.serve(asked, stop.clone()));
         let address = self.addresses.admin;
         let state = admin_state(&self.parts, ledger, &self.phase, kernel, reloads, address);
@@ -217,7 +226,9 @@ impl Gateway {
             report(admin::serve(self.admin, state, stop.clone()), "admin"),
         );
         let watch = Watch::new(self.clock.clone());
-        let heartbeat = heartbeat::heartbeat(self.parts.clone(), watch, stop);
+        let supervision = Supervision::from_env(Arc::clone(&self.notify));
+        let supervision = (self.phase.clone(), supervision);
+        let heartbeat = heartbeat::heartbeat(self.parts.clone(), supervision, watch, stop);
         ledger.spawn(Kind::Heartbeat, heartbeat);
         let Addresses { native, udp, admin } = self.addresses;
         let early = self.remembers_from_ms.saturating_sub(self.clock.now_ms());
@@ -228,11 +239,13 @@ impl Gateway {
             () = sleep(Duration::from_millis(early)) => {
                 self.phase.advance(Phase::Ready);
                 info!(target: "pushgate", %native, %udp, %admin, "ready");
+                self.notify.ready(&format!("serves: clients {native}, services {udp}"));
                 shutdown.await;
             }
         }
         self.phase.advance(Phase::Draining);
-        let drained = drain::drain(&self.parts, &self.settings.load_full()).await;
+        let settings = self.settings.load_full();
+        let drained = drain::drain(&self.parts, &settings, &self.notify).await;
         drain::stop(&self.ledger).await;
         Ok(drained)
     }
@@ -333,15 +346,6 @@ impl Parts {
             ..self.hub.live()
         }
     }
-}
-
-fn bound<T>(result: std::io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {
-    result.with_context(|| {
-        format!(
-            "cannot bind {address} ({key}): is another process there? stop it, or configure \
-             another address"
-        )
-    })
 }
 
 fn admin_state(

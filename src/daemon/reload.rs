@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use super::logging::Level;
 use super::settings::{Problems, Settings, Unsigned};
+use super::systemd::{Notify, Places};
 use super::{Parts, millis, options};
 use crate::clock::Clock;
 use crate::hub::intake::IntakeOptions;
@@ -47,6 +48,9 @@ const PROBLEMS_MAX: usize = 50;
 pub(super) struct Source {
     pub(super) file: Option<PathBuf>,
     pub(super) log: Option<Level>,
+    /// Doors that stand elsewhere, whatever the file says.
+    pub(super) places: Places,
+    pub(super) notify: Arc<Notify>,
 }
 
 /// Carries reloads out, one at a time.
@@ -92,7 +96,12 @@ impl Reloader {
         loop {
             let round = async {
                 let waiting = asked.next().await?;
+                self.source.notify.reloading();
                 let report = Arc::new(self.reload().await);
+                self.source.notify.reloaded(match report.result {
+                    ReloadResult::Refused => "serves; a reload was refused, see the log",
+                    ReloadResult::Applied | ReloadResult::Unchanged => "serves",
+                });
                 self.tell(&report);
                 for answer in waiting {
                     // Who gave up has dropped its end.
@@ -120,6 +129,10 @@ impl Reloader {
             let why = format!("{} cannot be read: it takes too long", file.display());
             return refused(Cause::Unavailable, &why);
         };
+        let settings = settings.and_then(|mut settings| {
+            self.source.places.apply(&mut settings, &file)?;
+            Ok(settings)
+        });
         match settings {
             Ok(settings) => self.change(&settings, &file),
             Err(problems) => bad(&problems),

@@ -107,6 +107,12 @@ pub struct Options {
 /// The least that a client is asked to wait before it comes back, in milliseconds.
 const RETRY_MIN_MS: u32 = 500;
 
+/// A random moment of `spread`, in milliseconds: not before 500, where it has as many.
+pub fn retry_within(spread: Duration) -> u32 {
+    let spread = u32::try_from(spread.as_millis()).unwrap_or(u32::MAX / 2);
+    rand::random_range(RETRY_MIN_MS.min(spread)..=spread)
+}
+
 /// Why a session ends, and what its client is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Closing<'a> {
@@ -266,8 +272,7 @@ impl Hub {
     /// When to come back, differently for each client: those that are cut together shall not return
     /// together.
     pub fn retry_after_ms(&self) -> u32 {
-        let spread = u32::try_from(self.options().retry_spread.as_millis()).unwrap_or(u32::MAX / 2);
-        RETRY_MIN_MS.saturating_add(rand::random_range(0..=spread))
+        retry_within(self.options().retry_spread)
     }
 
     /// Whole seconds since the hub began: precise enough for heartbeats, of which the shortest is 5

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use super::ending::Ending;
 use super::link::{self, Link};
 use super::pace::Pace;
 use super::reserve::Reserve;
+use super::socket;
 use super::source::Source;
 use crate::ledger::{Kind, Ledger};
 use crate::metrics::AcceptError;
@@ -35,6 +37,16 @@ const LOG_PERIOD: Duration = Duration::from_secs(10);
 const REFUSALS_MAX: usize = 32;
 /// Connections accepted before the loop yields to others.
 const ACCEPTS_AT_ONCE: u32 = 64;
+
+/// A socket on which connections are accepted.
+#[derive(Debug)]
+pub struct Listening {
+    /// Bound and listening.
+    pub socket: TcpListener,
+    /// It was passed to this process, and outlives it: what this process does not accept any more,
+    /// the next one does.
+    pub is_passed: bool,
+}
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +73,8 @@ pub struct Doors {
     by_source: Mutex<HashMap<Source, usize>>,
     /// One for each accept loop, for ever: one that has ended is as bad as one that is stuck.
     beats: Mutex<Vec<Arc<Beat>>>,
+    /// From now on nobody is accepted at a socket that outlives the process.
+    handed_over: CancellationToken,
 }
 
 /// A place among the connections, given back when it is dropped.
@@ -148,7 +162,13 @@ impl Doors {
             refusals: AtomicUsize::new(0),
             by_source: Mutex::default(),
             beats: Mutex::default(),
+            handed_over: CancellationToken::new(),
         }
+    }
+
+    /// Leaves those who come at a passed socket to the next process: they wait in its queue.
+    pub fn hand_over(&self) {
+        self.handed_over.cancel();
     }
 
     /// Other bounds from now on, for those who come: nobody who is in is cut. Where there was no
@@ -220,11 +240,13 @@ impl Doors {
         self: &Arc<Self>,
         (stream, peer): (TcpStream, SocketAddr),
         door: &Arc<Door>,
+        is_passed: bool,
         throttle: &Throttle,
     ) {
         let metrics = self.clients.hub.metrics();
         metrics.connections_opened.inc();
-        let admitted = match self.clients.draining.load(Ordering::Relaxed) {
+        // One at a passed socket came in just before: it is told so after its HELLO, under TLS too.
+        let admitted = match self.clients.draining.load(Ordering::Relaxed) && !is_passed {
             true => Err((CloseCode::Draining, "draining")),
             false => self
                 // Behind a load balancer it is not the peer that counts.
@@ -281,10 +303,14 @@ impl Doors {
     /// There are no descriptors for the reserve.
     pub async fn serve(
         self: Arc<Self>,
-        listener: TcpListener,
+        listener: Listening,
         door: Arc<Door>,
         stop: CancellationToken,
     ) -> io::Result<()> {
+        let Listening {
+            socket: listener,
+            is_passed,
+        } = listener;
         let metrics = Arc::clone(self.clients.hub.metrics());
         let (address, beat) = (listener.local_addr()?, Arc::new(Beat::default()));
         self.beats().push(Arc::clone(&beat));
@@ -297,17 +323,25 @@ impl Doors {
         );
         let mut backoff = Backoff::default();
         let mut since_yield = 0;
+        // Until a passed queue was seen empty, there are some in it that came before its options.
+        let (mut is_old, mut any) = (is_passed, false);
         loop {
+            let is_open = !(is_passed && self.handed_over.is_cancelled());
             // What is there already is accepted without a timer: a storm is a run of these.
-            let waiting = match self.pace.may_accept() && !stop.is_cancelled() {
+            let looks = is_open && self.pace.may_accept() && !stop.is_cancelled();
+            let waiting = match looks {
                 true => poll_fn(|cx| Poll::Ready(ready(listener.poll_accept(cx)))).await,
                 false => None,
             };
+            is_old &= !(looks && any && waiting.is_none());
             let accepted = match waiting {
                 Some(accepted) => accepted,
                 None => tokio::select! {
+                    // In this order: who is not accepted now is not lost.
+                    biased;
                     () = stop.cancelled() => return Ok(()),
-                    accepted = self.pace.accept(&listener) => accepted,
+                    () = self.handed_over.cancelled(), if is_passed && is_open => continue,
+                    accepted = self.pace.accept(&listener), if is_open => accepted,
                     // The watchdog asks whether this loop turns; without clients it does so once
                     // a second.
                     () = sleep(Duration::from_secs(1)) => {
@@ -321,7 +355,12 @@ impl Doors {
                 Ok((stream, peer)) => {
                     self.pace.note();
                     backoff.reset();
-                    self.welcome((stream, peer), &door, &refusals);
+                    any = true;
+                    if is_old {
+                        // An error is that of a peer which is gone: its task finds out.
+                        let _ = socket::set_options(SockRef::from(&stream));
+                    }
+                    self.welcome((stream, peer), &door, is_passed, &refusals);
                     since_yield += 1;
                     if since_yield >= ACCEPTS_AT_ONCE {
                         since_yield = 0;

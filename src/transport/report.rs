@@ -5,24 +5,30 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::hub::remembered::{Ended, Progress};
 use crate::metrics::Metrics;
 use crate::wire::reason::Status;
 
-/// What became of a job that was accepted at `started`: its report, or after `deadline` TIMEOUT and
-/// the counts so far.
+/// What became of a job that was accepted at `started`: its report, or after `deadline`, and at the
+/// end of the process, TIMEOUT and the counts so far.
 pub(super) async fn awaited(
     reported: oneshot::Receiver<Ended>,
-    deadline: Duration,
+    (deadline, stop): (Duration, &CancellationToken),
     started: Instant,
     progress: &Progress,
     metrics: &Metrics,
 ) -> Ended {
-    match timeout(deadline, reported).await {
-        Ok(Ok(ended)) => ended,
-        // The deadline, or a job that died: what became of it is not known here.
-        Err(_) | Ok(Err(_)) => {
+    let reported = tokio::select! {
+        biased;
+        reported = timeout(deadline, reported) => reported.ok(),
+        () = stop.cancelled() => None,
+    };
+    match reported {
+        Some(Ok(ended)) => ended,
+        // One of the two, or a job that died: what became of it is not known here.
+        None | Some(Err(_)) => {
             metrics.push_timeouts.inc();
             let elapsed_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
             Ended {

@@ -45,7 +45,25 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    adopt_listener(socket)
+}
+
+/// The same for a socket that somebody else has bound: the options are set, and a queue that is
+/// shorter than ours is made longer. Connections that came before do not have the options: see
+/// [`set_options`].
+///
+/// # Errors
+/// Those of the system calls.
+pub fn adopt_listener(socket: Socket) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
+    set_options(SockRef::from(&socket))?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// What a client's socket has, inherited or not.
+pub(super) fn set_options(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
@@ -53,10 +71,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         .with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)
 }
 
 /// Binds a datagram socket with a receive buffer of `receive_buffer` bytes, or as much of it as the
@@ -70,13 +85,27 @@ pub fn bind_udp(address: SocketAddr, receive_buffer: usize) -> io::Result<std::n
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
+    socket.bind(&address.into())?;
+    adopt_udp(socket, receive_buffer)
+}
+
+/// The same for a socket that somebody else has bound. A receive buffer that is as large already
+/// stays: who bound it may give more than this process can.
+///
+/// # Errors
+/// Those of the system calls.
+pub fn adopt_udp(socket: Socket, receive_buffer: usize) -> io::Result<std::net::UdpSocket> {
     socket.set_nonblocking(true)?;
+    // The kernel doubles what it gives, for its own books.
+    let given = || socket.recv_buffer_size().map(|bytes| bytes / 2);
     // Beyond net.core.rmem_max for who may: root, or CAP_NET_ADMIN.
-    if set_socket_recv_buffer_size_force(&socket, receive_buffer).is_err() {
+    if given()? < receive_buffer
+        && set_socket_recv_buffer_size_force(&socket, receive_buffer).is_err()
+        && given()? < unprivileged(receive_buffer)?
+    {
         socket.set_recv_buffer_size(receive_buffer)?;
     }
-    // The kernel doubles what it gives, for its own books.
-    let given = socket.recv_buffer_size()? / 2;
+    let given = given()?;
     if given < receive_buffer {
         warn!(
             asked = receive_buffer,
@@ -85,8 +114,15 @@ pub fn bind_udp(address: SocketAddr, receive_buffer: usize) -> io::Result<std::n
     } else {
         info!(asked = receive_buffer, given, "udp.receive_buffer");
     }
-    socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// What of a receive buffer the kernel gives to anybody: up to net.core.rmem_max. To ask for more is
+/// to get that, also where there was more before, and so a socket that nobody needs is asked.
+fn unprivileged(receive_buffer: usize) -> io::Result<usize> {
+    let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    probe.set_recv_buffer_size(receive_buffer)?;
+    Ok(probe.recv_buffer_size()? / 2)
 }
 
 /// Ends our direction of the stream, behind what was written.
@@ -177,6 +213,26 @@ mod tests {
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT_LOWAT);
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_somebody_else_gets_the_options_and_keeps_its_buffer() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let listener = std::net::TcpListener::bind(any).unwrap();
+        let queue = |socket: SockRef<'_>| (socket.tcp_nodelay(), socket.nonblocking());
+        let before = queue(SockRef::from(&listener));
+        assert_eq!((before.0.unwrap(), before.1.unwrap()), (false, false));
+        let listener = adopt_listener(listener.into()).unwrap();
+        let after = queue(SockRef::from(&listener));
+        assert_eq!((after.0.unwrap(), after.1.unwrap()), (true, true));
+
+        let socket = Socket::from(std::net::UdpSocket::bind(any).unwrap());
+        socket.set_recv_buffer_size(100_000).unwrap();
+        let large = socket.recv_buffer_size().unwrap();
+        let socket = Socket::from(adopt_udp(socket, 50_000).unwrap());
+        assert_eq!(socket.recv_buffer_size().unwrap(), large);
+        let socket = Socket::from(adopt_udp(socket, 150_000).unwrap());
+        assert!(large < socket.recv_buffer_size().unwrap());
     }
 
     #[test]

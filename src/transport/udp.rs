@@ -244,8 +244,9 @@ impl UdpDoor {
         // It counts from the end of the spread.
         let (started, deadline) = (Instant::now(), spread + self.deadline());
         async move {
-            let metrics = self.hub.metrics();
-            let ended = report::awaited(reported, deadline, started, &progress, metrics).await;
+            let (metrics, stop) = (self.hub.metrics(), self.ledger.stop_token());
+            let until = (deadline, stop);
+            let ended = report::awaited(reported, until, started, &progress, metrics).await;
             let mut out = Vec::with_capacity(128);
             answer.encode(&mut out, self.clock.now_ms(), &ended, &[]);
             self.send(&out, back);

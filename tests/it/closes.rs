@@ -14,7 +14,7 @@ use crate::support::gateway::Gateway;
 use crate::support::sender::{Answer, Sender};
 
 /// What the default spread allows for those who may come back at their own time.
-const RETRY: std::ops::RangeInclusive<u32> = 500..=10_500;
+const RETRY: std::ops::RangeInclusive<u32> = 500..=10_000;
 
 #[track_caller]
 fn assert_closed(closed: &Closed, code: CloseCode, retry: std::ops::RangeInclusive<u32>) {
@@ -35,8 +35,8 @@ async fn a_gateway_that_drains_tells_those_it_has_and_those_who_come() {
     })
     .await;
     let mut late = Client::connect(gateway.native).await;
-    assert_closed(&late.closed().await, CloseCode::Draining, 500..=4_500);
-    assert_closed(&client.closed().await, CloseCode::Draining, 500..=4_500);
+    assert_closed(&late.closed().await, CloseCode::Draining, 500..=4_000);
+    assert_closed(&client.closed().await, CloseCode::Draining, 500..=4_000);
     drop((client, late));
     let (code, _) = gateway.finish().await;
     assert_eq!(code, Some(0));

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use super::Listener;
 use super::reader::Table;
 use super::sections::loopback;
+use crate::daemon::systemd;
 use crate::transport::tls::config::{self, File};
 
 /// Chain and key of a door, read and found to belong together.
@@ -75,6 +76,10 @@ fn listener(table: Table<'_>) -> Listener {
             format!("{name:?} cannot be the name of a listener"),
             way_out,
         );
+    }
+    if [systemd::UDP, systemd::ADMIN].contains(&name) {
+        let what = format!("{name:?} is the name of the socket of another door");
+        table.problem("name", what, "give the listener another name");
     }
     let address = table.address("address", loopback(7400));
     let protocol = table.text("protocol").unwrap_or("native");

@@ -251,6 +251,11 @@ fn a_value_of_another_type_is_refused_where_it_stands() {
         "2:10",
         &["an IP address and a port"],
     );
+    check(
+        "[[listeners]]\nname = \"udp\"",
+        "2:8",
+        &["listeners[0].name", "the socket of another door"],
+    );
     check("clients = 5", "1:11", &["a table: [clients]"]);
     check("listeners = \"x\"", "1:13", &["[[listeners]]"]);
     check("listeners = [1]", "1:14", &["listeners[0]", "not a table"]);

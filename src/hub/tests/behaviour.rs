@@ -357,6 +357,24 @@ fn heartbeats_go_out_after_silence_and_are_missed_after_two_and_a_half() {
     assert_eq!(bench.hub.sessions(), 0);
 }
 
+#[test]
+fn clients_come_back_within_the_span() {
+    let moments = |spread| {
+        let spread = Duration::from_millis(spread);
+        let moments = (0..10_000).map(|_| crate::hub::retry_within(spread));
+        let (least, most) = moments.fold((u32::MAX, 0), |(least, most), of| {
+            (of.min(least), of.max(most))
+        });
+        (least, most)
+    };
+    let (least, most) = moments(10_000);
+    assert!((500..600).contains(&least) && (9_900..=10_000).contains(&most));
+    // There is no such moment in a shorter one.
+    assert_eq!(moments(500), (500, 500));
+    assert_eq!(moments(20), (20, 20));
+    assert_eq!(moments(0), (0, 0));
+}
+
 fn ping() -> Seen {
     Seen::of(&GatewayFrame::Ping(&[]))
 }

@@ -165,3 +165,55 @@ async fn a_stuck_accept_loop_does_not_hide_behind_another() {
     turning.note();
     assert_eq!(doors.idle_for(), while_ago);
 }
+
+/// Whether the kernel watches over the connection at our end, to which `peer` is the other.
+fn is_kept_alive(peer: SocketAddr) -> bool {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("Linux has it");
+    let remote = format!(":{:04X}", peer.port());
+    let ours = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut ours = ours.filter(|row| row.get(2).is_some_and(|to| to.ends_with(&remote)));
+    ours.any(|row| row[5].starts_with("02:"))
+}
+
+#[tokio::test]
+async fn a_passed_socket_outlives_who_serves_it() {
+    let of_others = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = of_others.local_addr().expect("it is bound");
+    let come = || {
+        let stream = std::net::TcpStream::connect(address).expect("the kernel takes it");
+        let name = stream.local_addr().expect("it is connected");
+        (stream, name)
+    };
+    // Before the socket has our options.
+    let (_early, early) = come();
+    let ours = of_others.try_clone().expect("descriptors are left");
+    let socket = socket::adopt_listener(ours.into()).expect("it listens");
+    let (doors, stop) = (doors(10, 0), CancellationToken::new());
+    let door = Arc::new(Door::new("native", None, None));
+    let is_passed = true;
+    let serve = Arc::clone(&doors).serve(Listening { socket, is_passed }, door, stop.clone());
+    let serving = tokio::spawn(serve);
+    let in_time = tokio::time::timeout(Duration::from_secs(20), async {
+        while doors.admitted() < 1 || !is_kept_alive(early) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    in_time.await.expect("who came before has the options, too");
+    doors.hand_over();
+    doors.clients.draining.store(true, Ordering::Relaxed);
+    sleep(Duration::from_millis(50)).await;
+    let (_late, late) = come();
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(doors.connections(), 1, "nobody is accepted any more");
+    assert!(
+        doors.idle_for() < Duration::from_secs(10),
+        "and yet it turns"
+    );
+    stop.cancel();
+    let ended = serving.await.expect("it does not panic");
+    ended.expect("it ends in order");
+    let (_, next) = of_others.accept().expect("somebody waits");
+    assert_eq!(next, late);
+}

@@ -286,8 +286,8 @@ async fn run(services: &Services, job: Job, headers: &HeaderMap) -> Ended {
     }
     // It counts from the end of the spread.
     let deadline = (spread + (services.deadline)()).min(WAIT_MAX);
-    let metrics = services.hub.metrics();
-    report::awaited(reported, deadline, started, &progress, metrics).await
+    let (metrics, stop) = (services.hub.metrics(), services.ledger.stop_token());
+    report::awaited(reported, (deadline, stop), started, &progress, metrics).await
 }
 
 /// `Prefer: respond-async` (RFC 7240): ACCEPTED is all that the client wants to wait for.

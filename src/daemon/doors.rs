@@ -1,0 +1,95 @@
+//! The doors of a gateway: bound here, or passed by the service manager.
+
+use std::io;
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use socket2::Socket;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use super::Addresses;
+use super::settings::Settings;
+use super::systemd::{ADMIN, Places, Sockets, UDP};
+use crate::transport::listener::Listening;
+use crate::transport::socket;
+
+/// The doors, open: the kernel queues what comes.
+pub(super) struct Open {
+    /// In the order of the settings.
+    pub(super) listeners: Vec<Listening>,
+    pub(super) udp: std::net::UdpSocket,
+    pub(super) admin: TcpListener,
+    /// Where they stand.
+    pub(super) addresses: Addresses,
+    /// Where those stand that were passed.
+    pub(super) places: Places,
+}
+
+/// Opens every door.
+///
+/// # Errors
+/// One that cannot be bound, with its address and the key that names it; a socket that was passed
+/// and cannot be set up.
+pub(super) fn open(settings: &Settings, sockets: Sockets) -> anyhow::Result<Open> {
+    let mut listeners = Vec::new();
+    let mut passed = sockets.listeners.into_iter();
+    for (number, listener) in settings.listeners.iter().enumerate() {
+        let (passed, address) = (passed.next().flatten(), listener.address);
+        let is_passed = passed.is_some();
+        let socket = match passed {
+            Some(socket) => adopted(&listener.name, socket, socket::adopt_listener)?,
+            None => {
+                let key = format!("listeners[{number}].address");
+                bound(socket::listen(address), address, &key)?
+            }
+        };
+        listeners.push(Listening { socket, is_passed });
+    }
+    let at = &settings.udp;
+    let udp = match sockets.udp {
+        Some(socket) => adopted(UDP, socket, |of| socket::adopt_udp(of, at.receive_buffer))?,
+        None => {
+            let socket = socket::bind_udp(at.listen, at.receive_buffer);
+            bound(socket, at.listen, "udp.listen")?
+        }
+    };
+    let at = settings.admin.listen;
+    let admin = match sockets.admin {
+        Some(socket) => adopted(ADMIN, socket, socket::adopt_listener)?,
+        None => bound(socket::listen(at), at, "admin.listen")?,
+    };
+    let first = listeners.first().context("no listener is configured")?;
+    let addresses = Addresses {
+        native: first.socket.local_addr()?,
+        udp: udp.local_addr()?,
+        admin: admin.local_addr()?,
+    };
+    Ok(Open {
+        listeners,
+        udp,
+        admin,
+        addresses,
+        places: sockets.places,
+    })
+}
+
+fn bound<T>(result: io::Result<T>, address: SocketAddr, key: &str) -> anyhow::Result<T> {
+    result.with_context(|| {
+        format!(
+            "cannot bind {address} ({key}): is another process there? stop it, or configure \
+             another address"
+        )
+    })
+}
+
+fn adopted<T>(
+    name: &str,
+    socket: Socket,
+    adopt: impl FnOnce(Socket) -> io::Result<T>,
+) -> anyhow::Result<T> {
+    let adopted = adopt(socket);
+    let adopted = adopted.with_context(|| format!("the socket that is passed as {name:?}"))?;
+    info!(target: "pushgate", name, "a socket of the service manager");
+    Ok(adopted)
+}
