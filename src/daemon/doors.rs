@@ -8,11 +8,21 @@ use socket2::Socket;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::Addresses;
 use super::settings::Settings;
 use super::systemd::{ADMIN, Places, Sockets, UDP};
 use crate::transport::listener::Listening;
 use crate::transport::socket;
+
+/// Where a gateway listens, as bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Clients; the first listener.
+    pub native: SocketAddr,
+    /// Datagrams.
+    pub udp: SocketAddr,
+    /// HTTP for operators.
+    pub admin: SocketAddr,
+}
 
 /// The doors, open: the kernel queues what comes.
 pub(super) struct Open {

@@ -46,6 +46,7 @@ use crate::transport::listener::{Doors, Listening};
 use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
+pub use doors::Addresses;
 use logging::Level;
 use reload::{Reloader, Source};
 use settings::Settings;
@@ -98,17 +99,6 @@ pub enum Drained {
     Full,
     /// The grace was over before that, or clients did not take their CLOSE.
     CutShort,
-}
-
-/// Where a gateway listens, as bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// Clients; the first listener.
-    pub native: SocketAddr,
-    /// Datagrams.
-    pub udp: SocketAddr,
-    /// HTTP for operators.
-    pub admin: SocketAddr,
 }
 
 impl Gateway {

@@ -40,6 +40,7 @@ mod measurements;
 mod metrics;
 mod privileges;
 mod reload;
+mod systemd;
 
 mod readme;
 mod seeds;

@@ -79,6 +79,8 @@ pub async fn serve(
                 .map(|stream| (stream, permit))
         };
         let accepted = tokio::select! {
+            // Who is not accepted now is the next process's, at a socket that outlives this one.
+            biased;
             () = &mut accepting => return Ok(()),
             accepted = next => accepted,
         };

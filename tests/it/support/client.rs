@@ -157,20 +157,31 @@ impl Client {
         Self::connect_with(gateway, |socket| socket.set_recv_buffer_size(4096)).await
     }
 
+    /// Connects, unless that is refused.
+    pub(crate) async fn try_connect(gateway: SocketAddr) -> std::io::Result<Self> {
+        Self::try_connect_with(gateway, |_| Ok(())).await
+    }
+
     async fn connect_with(
         gateway: SocketAddr,
         prepare: impl FnOnce(&TcpSocket) -> std::io::Result<()>,
     ) -> Self {
+        let connected = Self::try_connect_with(gateway, prepare).await;
+        connected.expect("the gateway takes connections")
+    }
+
+    async fn try_connect_with(
+        gateway: SocketAddr,
+        prepare: impl FnOnce(&TcpSocket) -> std::io::Result<()>,
+    ) -> std::io::Result<Self> {
         let socket = match gateway {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         };
         let socket = socket.expect("a socket");
         prepare(&socket).expect("the socket's options");
-        let connected = within("a connection", socket.connect(gateway)).await;
-        Self::over(Stream::Tcp(
-            connected.expect("the gateway takes connections"),
-        ))
+        let connected = within("a connection", socket.connect(gateway)).await?;
+        Ok(Self::over(Stream::Tcp(connected)))
     }
 
     fn over(stream: Stream) -> Self {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -55,16 +56,24 @@ impl Gateway {
     /// The same, of a program that somebody has prepared.
     #[track_caller]
     pub(crate) fn start_with(config: &str, mut command: Command) -> Self {
+        Self::launch(config, |path| {
+            command.args(["serve", "--config"]).arg(path);
+            // The level is the configuration's.
+            command.env_remove("RUST_LOG");
+            Process::start(&mut command)
+        })
+    }
+
+    /// The same, of a process that is started by somebody else with the file at this path.
+    #[track_caller]
+    pub(crate) fn launch(config: &str, start: impl FnOnce(&Path) -> Process) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         // A program of another user reads it, too.
         let everybody = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), everybody).expect("the directory is ours");
         let path = directory.path().join("pushgate.toml");
         std::fs::write(&path, complete(config)).expect("the configuration is written");
-        command.args(["serve", "--config"]).arg(&path);
-        // The level is the configuration's.
-        command.env_remove("RUST_LOG");
-        let process = Process::start(&mut command);
+        let process = start(&path);
         let [native, udp, admin] = await_line(&process.stderr, ready);
         Self {
             process,

@@ -15,6 +15,7 @@ pub(crate) mod client;
 pub(crate) mod crowd;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod manager;
 pub(crate) mod process;
 pub(crate) mod scrape;
 pub(crate) mod sender;

@@ -1,10 +1,14 @@
 //! A process whose output is waited for line by line, and never for ever.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// How long a step may take: a debug build on a busy machine, with an interpreter to start.
 pub(crate) const STEP: Duration = Duration::from_secs(30);
@@ -29,6 +33,27 @@ impl Process {
         Self {
             child,
             stdout,
+            stderr,
+        }
+    }
+
+    /// The same for one whose standard streams are in use: it writes its log to this pipe, which is
+    /// made here, as its first argument says.
+    pub(crate) fn start_with_log(command: &mut Command, pipe: &Path) -> Self {
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, pipe, FileType::Fifo, mode, 0).expect("the directory is writable");
+        let pipe = pipe.to_owned();
+        let (tx, stderr) = mpsc::channel();
+        thread::spawn(move || {
+            // Waits for the process to open its end.
+            let pipe = File::open(pipe).expect("the pipe is there");
+            send_lines(pipe, &tx);
+        });
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        Self {
+            child,
+            stdout: mpsc::channel().1,
             stderr,
         }
     }
@@ -65,14 +90,16 @@ impl Drop for Process {
 /// The lines of a pipe, read by a thread that ends with the pipe.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (tx, rx) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if tx.send(line).is_err() {
-                return;
-            }
-        }
-    });
+    thread::spawn(move || send_lines(pipe, &tx));
     rx
+}
+
+fn send_lines(pipe: impl Read, lines: &Sender<String>) {
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        if lines.send(line).is_err() {
+            return;
+        }
+    }
 }
 
 #[track_caller]

@@ -165,6 +165,15 @@ impl Sender {
         self.ask_datagram(&self.encode(body)).await
     }
 
+    /// Sends once, and waits for the answer: `None` where none comes.
+    pub(crate) async fn ask_once(&self, datagram: &Datagram) -> Option<Answer> {
+        let mut answers = self.expect(datagram.id);
+        self.send(&datagram.bytes).await;
+        let answer = timeout(STEP, answers.0.recv()).await.ok().flatten();
+        self.inbox().expected.remove(&datagram.id);
+        answer
+    }
+
     /// The same for a request that is encoded already.
     pub(crate) async fn ask_datagram(&self, datagram: &Datagram) -> Answer {
         let mut answers = self.expect(datagram.id);
