@@ -40,3 +40,35 @@ pub(super) async fn awaited(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_the_process() {
+        let metrics = Metrics::new();
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        let hour = Duration::from_secs(3600);
+        let awaited = |reported| {
+            let until = (hour, &stop);
+            awaited(reported, until, Instant::now(), &progress, &metrics)
+        };
+        // What is known by then is told.
+        let (report, reported) = oneshot::channel();
+        let ended = Ended {
+            status: Status::Done,
+            counts: progress.counts(),
+            elapsed_ms: 1,
+            number: 0,
+        };
+        assert!(report.send(ended).is_ok());
+        stop.cancel();
+        assert_eq!(awaited(reported).await.status, Status::Done);
+        let began = Instant::now();
+        let (_report, reported) = oneshot::channel();
+        assert_eq!(awaited(reported).await.status, Status::Timeout);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(metrics.push_timeouts.get(), 1);
+    }
+}
