@@ -32,6 +32,7 @@ mod strangers;
 
 mod admin;
 mod http;
+mod profiles;
 mod proxy;
 mod tls;
 

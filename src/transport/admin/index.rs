@@ -23,12 +23,18 @@ pub(super) async fn root(State(state): State<AdminState>) -> Html<String> {
 /// The profiles, in the manner of Go's net/http/pprof: how many of each, and where.
 pub(super) async fn profiles(State(state): State<AdminState>) -> Html<String> {
     let live: u64 = state.ledger.kinds().iter().map(|report| report.live).sum();
+    let heap = match super::heap::is_active() {
+        true => "on",
+        false => "off",
+    };
     Html(format!(
         "<!doctype html>\n<meta charset=\"utf-8\">\n<title>/debug/pprof/</title>\n\
          <h1>/debug/pprof/</h1>\n<table>\n\
          <tr><th>count<th>profile\n\
          <tr><td>{live}<td><a href=\"tasks?debug=1\">tasks</a>: live tasks by kind and spawn site \
          (<a href=\"tasks\">protobuf</a>)\n\
+         <tr><td>{heap}<td><a href=\"heap\">heap</a>: memory held, by where it was allocated while \
+         samples are on (POST /v1/profiling/heap)\n\
          <tr><td><td><a href=\"profile?seconds=30\">profile</a>: CPU time, 1 to 120 seconds\n\
          <tr><td><td><a href=\"flamegraph?seconds=30\">flamegraph</a>: CPU time as SVG\n\
          </table>\n\

@@ -1,4 +1,4 @@
-//! The admin door, HTTP/1.1. Pages are read with GET; one thing is done with POST:
+//! The admin door, HTTP/1.1. Pages are read with GET; what changes something is POST:
 //!
 //! | path | answer |
 //! |---|---|
@@ -9,7 +9,9 @@
 //! | `/debug/pprof/` | an index of the profiles |
 //! | `/debug/pprof/profile?seconds=30` | where CPU time goes, gzipped protobuf |
 //! | `/debug/pprof/flamegraph?seconds=30` | the same as SVG |
+//! | `/debug/pprof/heap` | memory held by where it was allocated, gzipped protobuf |
 //! | `/debug/pprof/tasks` | live tasks by kind and site, gzipped protobuf; text with `?debug=1` |
+//! | `POST /v1/profiling/heap` | switches the samples for `heap` on or off |
 //! | `POST /v1/reload` | reads the configuration again and says what came of it, as JSON |
 //! | `/v1/push`, `/v1/presence`, `/v1/kick`, `/v1/groups` | requests of services ([`services`]) |
 //! | `/v1/openapi.json` | these four for programs, OpenAPI 3.1 |
@@ -22,10 +24,13 @@ pub mod reload;
 mod serve;
 pub mod services;
 
+mod body;
 mod health;
+mod heap;
 mod index;
 mod openapi;
 mod profile;
+mod proto;
 mod tasks;
 
 #[cfg(test)]
@@ -92,7 +97,9 @@ pub fn router(state: AdminState) -> Router {
         .route("/debug/pprof/", get(index::profiles))
         .route("/debug/pprof/profile", get(profile::profile))
         .route("/debug/pprof/flamegraph", get(profile::flamegraph))
+        .route("/debug/pprof/heap", get(heap::heap))
         .route("/debug/pprof/tasks", get(tasks::tasks))
+        .route("/v1/profiling/heap", post(heap::set))
         .route("/v1/reload", post(reload::reload))
         .route("/v1/openapi.json", get(openapi::openapi))
         .merge(services::routes())

@@ -1,7 +1,7 @@
 //! Where CPU time goes: samples of the running threads, 99 a second of CPU time.
 //!
-//! One at a time, since the timer and its signal belong to the whole process. Who closes the
-//! connection ends the profile.
+//! One at a time, since the timer and its signal belong to the whole process; heap samples pause
+//! meanwhile ([`heap`]). Who closes the connection ends the profile.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use pprof::{ProfilerGuard, ProfilerGuardBuilder, Report};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{AdminState, plain};
+use super::{AdminState, heap, plain};
 use crate::ledger::Kind;
 
 /// Not 100, so that work on a round beat is not always or never met.
@@ -24,7 +24,7 @@ const FREQUENCY_HZ: i32 = 99;
 const SECONDS_DEFAULT: u64 = 30;
 const SECONDS_MAX: u64 = 120;
 
-/// The one place at the profiler.
+/// The one place at the profiler, of whatever kind.
 static PROFILER: Semaphore = Semaphore::const_new(1);
 
 /// What may be asked for.
@@ -37,7 +37,7 @@ pub(super) struct Params {
 type Asked = Result<Query<Params>, QueryRejection>;
 
 /// Why there is no profile.
-enum Refusal {
+pub(super) enum Refusal {
     Seconds,
     Occupied,
     Failed(String),
@@ -46,6 +46,7 @@ enum Refusal {
 /// A profile that runs: the sampler before its place, so that it has stopped when that is free.
 struct Running {
     sampler: ProfilerGuard<'static>,
+    _heap: heap::Paused,
     _place: SemaphorePermit<'static>,
 }
 
@@ -106,7 +107,7 @@ async fn sampled(
     build: fn(&Report) -> Result<Vec<u8>, String>,
 ) -> Result<Vec<u8>, Refusal> {
     let seconds = seconds(asked).ok_or(Refusal::Seconds)?;
-    let place = PROFILER.try_acquire().map_err(|_| Refusal::Occupied)?;
+    let place = place().ok_or(Refusal::Occupied)?;
     let started = state
         .ledger
         .spawn_blocking(Kind::Admin, || start(place))
@@ -120,12 +121,20 @@ async fn sampled(
             .report()
             .build()
             .map_err(|error| error.to_string())?;
-        build(&report)
+        let built = build(&report);
+        // The tables that names are looked up in, which would stay in memory.
+        backtrace::clear_symbol_cache();
+        built
     };
     let built = state.ledger.spawn_blocking(Kind::Admin, work).await;
     built
         .unwrap_or_else(|error| Err(error.to_string()))
         .map_err(Refusal::Failed)
+}
+
+/// The place at the profiler, unless somebody has it.
+pub(super) fn place() -> Option<SemaphorePermit<'static>> {
+    PROFILER.try_acquire().ok()
 }
 
 fn seconds(asked: Asked) -> Option<u64> {
@@ -136,12 +145,15 @@ fn seconds(asked: Asked) -> Option<u64> {
 
 fn start(place: SemaphorePermit<'static>) -> Result<Running, String> {
     static TABLES: Once = Once::new();
+    // Before the first signal.
+    let heap = heap::pause();
     TABLES.call_once(read_unwind_tables);
     let sampler = ProfilerGuardBuilder::default()
         .frequency(FREQUENCY_HZ)
         .build();
     Ok(Running {
         sampler: sampler.map_err(|error| error.to_string())?,
+        _heap: heap,
         _place: place,
     })
 }
@@ -165,7 +177,7 @@ impl IntoResponse for Refusal {
                 plain(StatusCode::BAD_REQUEST, text)
             }
             Self::Occupied => {
-                let text = "another CPU profile is running; try again when it is done\n";
+                let text = "another profile is running; try again when it is done\n";
                 plain(StatusCode::CONFLICT, text)
             }
             Self::Failed(what) => {

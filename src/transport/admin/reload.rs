@@ -7,25 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{AdminState, plain};
+use super::{AdminState, body};
 use crate::metrics::ReloadResult;
 
 /// Who may wait for one reload; the connections of the admin door are as many.
 const WAITING_MAX: usize = 64;
 /// A reload reads a few small files. Who has waited this long is told that it is not known yet.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
-/// Nothing is said in a body so far.
-const BODY_BYTES_MAX: usize = 1_024;
-/// From the end of a head to the end of its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a reload came to. No secret is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -142,40 +137,11 @@ struct Said {}
 
 /// The answer to `POST /v1/reload`.
 pub(super) async fn reload(State(state): State<AdminState>, request: Request) -> Response {
-    if let Some(refusal) = refusal(request).await {
-        return refusal;
+    if let Err(refused) = body::json::<Said>(request, "no body, or {}").await {
+        return refused.into_response();
     }
     let report = state.reloads.ask().await;
     (report.status(), Json(&*report)).into_response()
-}
-
-/// A body that says what nobody would heed is refused.
-async fn refusal(request: Request) -> Option<Response> {
-    // A page of another site can have a browser post forms and plain text without asking first.
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    let is_json = |value: &axum::http::HeaderValue| {
-        let value = value.to_str().unwrap_or_default();
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-    };
-    if !content_type.is_none_or(is_json) {
-        let text = "send no body, or {} as application/json\n";
-        return Some(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    }
-    let body = to_bytes(request.into_body(), BODY_BYTES_MAX);
-    let Ok(body) = timeout(BODY_TIMEOUT, body).await else {
-        let text = "the body did not come in time\n";
-        return Some(plain(StatusCode::REQUEST_TIMEOUT, text));
-    };
-    let Ok(body) = body else {
-        let text = format!("the body is longer than {BODY_BYTES_MAX} bytes\n");
-        return Some(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
-    };
-    if !body.is_empty() && serde_json::from_slice::<Said>(&body).is_err() {
-        let text = "send no body, or {}: there is nothing to choose\n";
-        return Some(plain(StatusCode::BAD_REQUEST, text));
-    }
-    None
 }
 
 #[cfg(test)]
