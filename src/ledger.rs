@@ -6,6 +6,7 @@
 //! and waits.
 
 mod kind;
+mod leaks;
 mod slab;
 mod task;
 
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use kind::Kind;
+pub use leaks::{Explained, LeakWatch, Leaks, Suspicion};
 
 use crate::metrics::Metrics;
 use slab::Slab;
@@ -171,6 +173,19 @@ impl Ledger {
         Kind::ALL.map(|kind| self.kind(kind)).to_vec()
     }
 
+    /// Tasks of this kind that have started and not ended.
+    pub fn live(&self, kind: Kind) -> u64 {
+        self.account(kind).slab().live()
+    }
+
+    /// Age of the oldest live task of this kind; zero when there is none. Reads all of them.
+    pub fn oldest(&self, kind: Kind) -> Duration {
+        let sites = slab::survey(|| self.account(kind).slab());
+        let live = sites.iter().filter(|site| 0 < site.live);
+        let oldest_ms = live.map(|site| site.oldest_ms).min();
+        oldest_ms.map_or(Duration::ZERO, |start_ms| self.age(start_ms))
+    }
+
     /// The live tasks by kind and spawn site; sites without a live task are left out.
     pub fn sites(&self) -> Vec<SiteReport> {
         let mut reports = Vec::new();
@@ -205,11 +220,7 @@ impl Ledger {
 
     fn kind(&self, kind: Kind) -> KindReport {
         let account = self.account(kind);
-        let oldest_ms = slab::survey(|| account.slab())
-            .iter()
-            .filter(|site| 0 < site.live)
-            .map(|site| site.oldest_ms)
-            .min();
+        let oldest = self.oldest(kind);
         // The counters move under the slab's lock, so these four belong to one moment.
         let slab = account.slab();
         KindReport {
@@ -218,7 +229,7 @@ impl Ledger {
             started: account.started.get(),
             ended: account.ended.get(),
             panicked: account.panicked.get(),
-            oldest: oldest_ms.map_or(Duration::ZERO, |start_ms| self.age(start_ms)),
+            oldest,
         }
     }
 

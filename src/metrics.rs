@@ -92,10 +92,18 @@ metrics! {
     build_info: GaugeFamily = "pushgate_build_info" (Labels::one("version", [VERSION]));
     /// Start of the process, in seconds since 1970.
     process_start_time: prometheus::Gauge = "process_start_time_seconds" (());
+    /// CPU time of the process, user and system.
+    process_cpu: prometheus::Counter = "process_cpu_seconds_total" (());
+    /// Resident memory of the process.
+    process_resident: IntGauge = "process_resident_memory_bytes" (());
+    /// Whether the gateway serves: 1, and 0 while it starts or drains.
+    ready: IntGauge = "pushgate_ready" (());
     /// Authenticated clients that are attached now.
     sessions: IntGauge = "pushgate_sessions" (());
     /// Client connections held now, those in their handshake too.
     connections: IntGauge = "pushgate_connections" (());
+    /// Client connections that there may be, by the configuration and the descriptor limit.
+    connections_max: IntGauge = "pushgate_connections_max" (());
     /// Client connections accepted.
     connections_opened: IntCounter = "pushgate_connections_opened_total" (());
     /// Client connections that ended, by the first cause.
@@ -197,6 +205,8 @@ metrics! {
     log_messages: IntGauge = "pushgate_log_messages" (());
     /// Bytes of the messages held in the log now.
     log_bytes: IntGauge = "pushgate_log_bytes" (());
+    /// Bytes that the messages in the log may take (clients.memory_budget).
+    log_bytes_max: IntGauge = "pushgate_log_bytes_max" (());
     /// Sessions whose socket would not take more and that have messages ahead of them now.
     sessions_behind: IntGauge = "pushgate_sessions_behind" (());
     /// Users and groups that have a session or kept messages now.
@@ -211,6 +221,13 @@ metrics! {
     tasks_panicked: CounterFamily = "pushgate_tasks_panicked_total" (kinds());
     /// Age of the oldest live task, by kind; 0 without one.
     task_oldest: SecondsFamily = "pushgate_task_oldest_seconds" (kinds());
+    /// How long a task that was ready waited for its turn: a look each quarter of a second.
+    loop_lag: Histogram = "pushgate_loop_lag_seconds" (LAG_BUCKETS);
+    /// Whether the runtime is so late that new handshakes wait: 1, else 0.
+    overloaded: IntGauge = "pushgate_overloaded" (());
+    /// Whether tasks of a kind outgrow what explains them, or are too old, at several looks in a
+    /// row: 1, else 0.
+    leak_suspected: GaugeFamily = "pushgate_leak_suspected" (kinds());
     /// Reloads of the configuration, by result.
     reloads: CounterFamily = "pushgate_reloads_total"
         (Labels::one("result", ReloadResult::ALL.map(ReloadResult::word)));
@@ -346,6 +363,14 @@ impl Metrics {
         drop(seen);
     }
 
+    /// Takes what the process has used so far, and what it holds.
+    pub fn set_process(&self, cpu_seconds: f64, resident_bytes: u64) {
+        // Two scrapes at a time may both find it behind; the next one is right again.
+        let behind = cpu_seconds - self.process_cpu.get();
+        self.process_cpu.inc_by(behind.max(0.0));
+        set(&self.process_resident, resident_bytes);
+    }
+
     /// The text exposition format, version 0.0.4.
     pub fn render(&self) -> String {
         let mut text = Vec::with_capacity(32 * 1024);
@@ -393,6 +418,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// From a clock that is ahead by more than `udp.future` allows, to twice the default window.
 const SKEW_BUCKETS: &[f64] = &[
     -10.0, -1.0, -0.1, 0.0, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0,
+];
+
+/// From a runtime at rest (timers tick in milliseconds) to one that stands; 0.25 is the bound.
+const LAG_BUCKETS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
 /// From one small push over loopback to the default deadline of a job.

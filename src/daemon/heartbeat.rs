@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Parts;
+use super::leaks::{LOOK_S, Tasks};
 use super::systemd::Supervision;
 use crate::clock::{Watch, monotonic};
 use crate::hub::Sweep;
@@ -24,11 +25,12 @@ const EXPIRE_STEP: usize = 128;
 pub(super) async fn heartbeat(
     parts: Parts,
     (phase, mut supervision): (PhaseCell, Supervision),
-    mut watch: Watch,
+    (mut watch, mut tasks): (Watch, Tasks),
     stop: CancellationToken,
 ) {
     let clock = parts.clients.clock.clone();
     let (mut sweep, hub) = (Sweep::default(), &parts.hub);
+    let mut turns = 0;
     loop {
         let rest = 1_000 - clock.now_ms() % 1_000;
         tokio::select! {
@@ -46,6 +48,10 @@ pub(super) async fn heartbeat(
         parts.remembered.sweep(hub.tick(cx.now));
         look_at_the_clock(&mut watch, hub.metrics());
         supervision.tick(&parts, phase.now());
+        turns += 1;
+        if turns % LOOK_S == 0 {
+            tasks.look();
+        }
     }
 }
 

@@ -6,7 +6,10 @@ pub mod settings;
 mod doors;
 mod drain;
 mod heartbeat;
+mod leaks;
+mod live;
 mod options;
+mod overload;
 mod reload;
 pub mod systemd;
 
@@ -31,8 +34,8 @@ use crate::hub::holds::Holds;
 use crate::hub::intake::{Intake, IntakeOptions};
 use crate::hub::job::Jobs;
 use crate::hub::remembered::Remembered;
-use crate::ledger::{Kind, Ledger};
-use crate::metrics::{Live, Metrics};
+use crate::ledger::{Kind, Leaks, Ledger};
+use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 use crate::transport::admin::access::Gate;
 use crate::transport::admin::reload::{Asked, Reloads};
@@ -209,16 +212,22 @@ impl Gateway {
         let reloader = Reloader::new(source, &self.settings, self.parts.clone(), of_this);
         ledger.spawn(Kind::Signal, reloader.serve(asked, stop.clone()));
         let address = self.addresses.admin;
-        let state = admin_state(&self.parts, ledger, &self.phase, kernel, reloads, address);
+        let leaks = Leaks::default();
+        let tasks = leaks::Tasks::new(self.parts.clone(), ledger.clone(), leaks.clone());
+        let shown = (reloads, leaks);
+        let state = admin_state(&self.parts, ledger, &self.phase, kernel, shown, address);
         // The admin door outlives the others: a drain is watched through it.
         ledger.spawn(
             Kind::Admin,
             report(admin::serve(self.admin, state, stop.clone()), "admin"),
         );
-        let watch = Watch::new(self.clock.clone());
         let supervision = Supervision::from_env(Arc::clone(&self.notify));
         let supervision = (self.phase.clone(), supervision);
-        let heartbeat = heartbeat::heartbeat(self.parts.clone(), supervision, watch, stop);
+        let watches = (Watch::new(self.clock.clone()), tasks);
+        let (doors, metrics) = (Arc::clone(&self.parts.doors), self.parts.hub.metrics());
+        let overload = overload::watch(doors, Arc::clone(metrics), stop.clone());
+        ledger.spawn(Kind::Heartbeat, overload);
+        let heartbeat = heartbeat::heartbeat(self.parts.clone(), supervision, watches, stop);
         ledger.spawn(Kind::Heartbeat, heartbeat);
         let Addresses { native, udp, admin } = self.addresses;
         let early = self.remembers_from_ms.saturating_sub(self.clock.now_ms());
@@ -310,32 +319,6 @@ impl Parts {
             gate: Arc::new(ArcSwap::from_pointee(options::gate(settings))),
         })
     }
-
-    fn live(&self, kernel: &Kernel) -> Live {
-        let metrics = self.hub.metrics();
-        metrics
-            .jobs
-            .set(i64::try_from(self.jobs.len()).unwrap_or(i64::MAX));
-        let remembered = i64::try_from(self.remembered.len()).unwrap_or(i64::MAX);
-        metrics.remembered_requests.set(remembered);
-        let uses = self.intake.key_uses();
-        let datagrams = uses.iter().map(|key| (key.id, key.datagrams as f64));
-        metrics.key_datagrams.set(datagrams);
-        let last_used = uses
-            .iter()
-            .map(|key| (key.id, key.last_used_ms as f64 / 1e3));
-        metrics.key_last_used.set(last_used);
-        let listen = kernel.listening.counts();
-        Live {
-            connections: self.doors.connections() as u64,
-            unauthenticated: self.clients.strangers.len() as u64,
-            accept_queue: kernel.listening.longest_queue(),
-            listen_overflows: listen.overflows,
-            listen_drops: listen.drops,
-            kernel_drops: kernel.drops.count(),
-            ..self.hub.live()
-        }
-    }
 }
 
 fn admin_state(
@@ -343,7 +326,7 @@ fn admin_state(
     ledger: &Ledger,
     phase: &PhaseCell,
     kernel: Kernel,
-    reloads: Reloads,
+    (reloads, leaks): (Reloads, Leaks),
     address: SocketAddr,
 ) -> AdminState {
     let (doors, udp) = (Arc::clone(&parts.doors), Arc::clone(&parts.udp));
@@ -369,6 +352,7 @@ fn admin_state(
             }
             Ok(())
         }),
+        leaks,
         gate: Arc::clone(&parts.gate),
         reloads,
         services: Arc::new(services),

@@ -2,7 +2,7 @@
 
 use prometheus::core::{AtomicF64, AtomicI64, AtomicU64};
 use prometheus::core::{Collector, GenericCounterVec, GenericGaugeVec};
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
+use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 /// The labels of a family and every combination of their values.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub type GaugeFamily = Family<IntGauge>;
 /// A gauge of seconds for each combination of label values, by index.
 pub type SecondsFamily = Family<Gauge>;
 
-/// A metric for each combination of label values, fetched once.
-#[derive(Debug)]
+/// A metric for each combination of label values, fetched once. Clones are the same metrics.
+#[derive(Clone, Debug)]
 pub struct Family<M>(Vec<M>);
 
 impl<M> Family<M> {
@@ -40,6 +40,13 @@ impl<M> Family<M> {
     /// Beyond the last combination: the index is that of a closed enum.
     pub fn at(&self, index: usize) -> &M {
         &self.0[index]
+    }
+}
+
+impl CounterFamily {
+    /// All of them together.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(IntCounter::get).sum()
     }
 }
 
@@ -68,6 +75,14 @@ impl Declare for IntGauge {
 }
 
 impl Declare for Gauge {
+    type Spec = ();
+
+    fn declare(registry: &Registry, name: &str, help: &str, (): ()) -> Self {
+        registered(registry, Self::new(name, help))
+    }
+}
+
+impl Declare for Counter {
     type Spec = ();
 
     fn declare(registry: &Registry, name: &str, help: &str, (): ()) -> Self {

@@ -34,7 +34,10 @@ use crate::wire::reason::{CloseCode, CloseReason};
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 /// Clients over the cap that are told so, in order, at a time; more are closed on the spot. They
 /// take descriptors of the reserve that the cap leaves.
-const REFUSALS_MAX: usize = 32;
+pub const REFUSALS_MAX: usize = 32;
+/// Descriptors for everything but clients: listeners, the log, profiles, connections of operators and
+/// of services by HTTP, refusals.
+pub const DESCRIPTORS_RESERVED: u64 = 192;
 /// Connections accepted before the loop yields to others.
 const ACCEPTS_AT_ONCE: u32 = 64;
 
@@ -185,6 +188,17 @@ impl Doors {
             .store(max_per_address, Ordering::Relaxed);
         self.pace.set(accept_rate);
         self.clients.strangers.set_max_connections(max_connections);
+    }
+
+    /// Whether newcomers are only let in at a trickle: the runtime is late, and those who are in
+    /// come first.
+    pub fn set_overloaded(&self, is_overloaded: bool) {
+        self.pace.set_overloaded(is_overloaded);
+    }
+
+    /// Connections that there may be.
+    pub fn max_connections(&self) -> usize {
+        self.max_connections.load(Ordering::Relaxed)
     }
 
     /// Connections held now, refusals included.
@@ -425,10 +439,8 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
 /// Notes at start how many connections there may be: the configured number, or what the descriptors
 /// leave.
 pub fn max_connections(configured: usize, descriptors: u64) -> usize {
-    /// Descriptors for everything but clients: listeners, the log, profiles, connections of
-    /// operators and of services by HTTP, refusals.
-    const RESERVE: u64 = 192;
-    let most = usize::try_from(descriptors.saturating_sub(RESERVE).max(16)).unwrap_or(usize::MAX);
+    let left = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(16);
+    let most = usize::try_from(left).unwrap_or(usize::MAX);
     if configured > most {
         warn!(
             configured,

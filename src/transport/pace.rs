@@ -2,11 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
+
+/// Between two connections while the runtime is overloaded, one at a time: a hundred a second are a
+/// hundredth of what one core lets in, and nobody waits for ever.
+const TRICKLE: u64 = 10_000_000;
 
 /// A token bucket for new connections: as many at once as may come in a tenth of a second. One for
 /// all listeners, so that a second listener does not double the rate. Two that ask at the same
@@ -20,6 +24,8 @@ pub(super) struct Pace {
     full_at: AtomicU64,
     /// Connections that may come at once.
     burst: AtomicU64,
+    /// The runtime is late: [`TRICKLE`], whatever the rate.
+    is_overloaded: AtomicBool,
 }
 
 impl Pace {
@@ -30,6 +36,7 @@ impl Pace {
             interval: AtomicU64::new(0),
             full_at: AtomicU64::new(0),
             burst: AtomicU64::new(1),
+            is_overloaded: AtomicBool::new(false),
         };
         pace.set(rate);
         pace
@@ -47,20 +54,33 @@ impl Pace {
         self.full_at.fetch_min(latest, Ordering::Relaxed);
     }
 
+    /// Whether connections only trickle in from now on.
+    pub(super) fn set_overloaded(&self, is_overloaded: bool) {
+        self.is_overloaded.store(is_overloaded, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds between two connections (0: no bound), and how many may come at once.
+    fn bounds(&self) -> (u64, u64) {
+        let interval = self.interval.load(Ordering::Relaxed);
+        match self.is_overloaded.load(Ordering::Relaxed) {
+            true => (interval.max(TRICKLE), 1),
+            false => (interval, self.burst.load(Ordering::Relaxed)),
+        }
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// When one more may be accepted, in nanoseconds after `born`.
     fn ready_at(&self) -> u64 {
-        let interval = self.interval.load(Ordering::Relaxed);
-        let burst = interval * self.burst.load(Ordering::Relaxed);
-        (self.full_at.load(Ordering::Relaxed) + interval).saturating_sub(burst)
+        let (interval, burst) = self.bounds();
+        (self.full_at.load(Ordering::Relaxed) + interval).saturating_sub(interval * burst)
     }
 
     /// Whether one more may be accepted now.
     pub(super) fn may_accept(&self) -> bool {
-        self.interval.load(Ordering::Relaxed) == 0 || self.ready_at() <= self.now()
+        self.bounds().0 == 0 || self.ready_at() <= self.now()
     }
 
     async fn wait(&self) {
@@ -81,7 +101,7 @@ impl Pace {
 
     /// One was accepted.
     pub(super) fn note(&self) {
-        let (now, interval) = (self.now(), self.interval.load(Ordering::Relaxed));
+        let (now, (interval, _)) = (self.now(), self.bounds());
         let later = |full_at: u64| Some(full_at.max(now) + interval);
         // It never fails: there is always a later time.
         let _ = self
@@ -116,6 +136,28 @@ mod tests {
         let (start, pace) = (Instant::now(), Pace::new(1000));
         accept(&pace, 1100).await;
         assert_took(start, 980);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn overloaded_it_is_a_trickle_at_any_rate_and_then_as_before() {
+        for rate in [0, 100_000] {
+            let pace = Pace::new(rate);
+            accept(&pace, 50).await;
+            pace.set_overloaded(true);
+            let start = Instant::now();
+            accept(&pace, 100).await;
+            assert_took(start, 980);
+            pace.set_overloaded(false);
+            let start = Instant::now();
+            accept(&pace, 1_000).await;
+            assert_took(start, 0);
+        }
+        // A rate that is lower still holds.
+        let pace = Pace::new(10);
+        pace.set_overloaded(true);
+        let start = Instant::now();
+        accept(&pace, 11).await;
+        assert_took(start, 990);
     }
 
     #[tokio::test(start_paused = true)]

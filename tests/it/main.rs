@@ -31,7 +31,10 @@ mod storm;
 mod strangers;
 
 mod admin;
+mod alerts;
 mod http;
+mod leaks;
+mod overload;
 mod profiles;
 mod proxy;
 mod tls;

@@ -9,6 +9,8 @@ use crate::transport::phase::Phase;
 
 /// All metrics, with those that are read at a scrape brought up to date.
 pub(super) async fn metrics(State(state): State<AdminState>) -> Response {
+    let is_ready = state.phase.now() == Phase::Ready;
+    state.metrics.ready.set(is_ready.into());
     state.metrics.set_live(&(state.live)());
     state.ledger.publish();
     let headers = [(

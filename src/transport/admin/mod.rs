@@ -47,10 +47,10 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-pub use serve::serve;
+pub use serve::{TASKS_MAX, serve};
 
 use super::phase::PhaseCell;
-use crate::ledger::Ledger;
+use crate::ledger::{Leaks, Ledger};
 use crate::metrics::{Live, Metrics};
 use access::Gate;
 use reload::Reloads;
@@ -69,6 +69,8 @@ pub struct AdminState {
     pub phase: PhaseCell,
     /// Decides `/healthz`; the error says what does not work. Must not wait.
     pub health: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// The kinds of task that are suspected of a leak.
+    pub leaks: Leaks,
     /// Who is let in, from the next request on.
     pub gate: Arc<ArcSwap<Gate>>,
     /// Where a reload is asked for.

@@ -34,6 +34,9 @@ use crate::transport::reserve::Reserve;
 
 /// Connections at once, besides those of services; who comes after waits in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 64;
+/// Tasks of the door at once: its loop, its connections, and for each of an operator one more, for
+/// blocking work.
+pub const TASKS_MAX: usize = 1 + 2 * CONNECTIONS_MAX + SERVICES_MAX;
 /// As many can look at a process without descriptors at once: a scrape, a probe, two people.
 const RESERVE: usize = 4;
 /// From the first byte to the end of a request's head, and between two requests.

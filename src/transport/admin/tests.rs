@@ -55,6 +55,7 @@ impl Door {
             }),
             phase: PhaseCell::starting(),
             health: Arc::new(|| Ok(())),
+            leaks: Leaks::default(),
             gate: Arc::default(),
             reloads: Reloads::channel().0,
             address: listener.local_addr().unwrap(),

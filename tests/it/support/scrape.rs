@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Scrape(BTreeMap<String, f64>);
 
 impl Scrape {
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let samples = samples.filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
