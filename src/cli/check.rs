@@ -1,48 +1,123 @@
-//! `pushgate check`: the configuration, without running it.
+//! `pushgate check`: the configuration, without running it, and the machine that it would run on.
+
+mod capacity;
+mod machine;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::exit::{CommandResult, Exit, Failure};
 use super::output::{self, counted};
 use crate::daemon::settings::{AuthMode, Listener, Settings, Unsigned};
 use crate::transport::auth::{Key, Options};
+use capacity::{Capacity, Verdict, capacity};
+use machine::Machine;
+
+/// Connections that the machine is looked at for where nobody says how many.
+const CONNECTIONS: u64 = 10_000;
 
 /// Check a configuration file and tell every problem at once
 ///
-/// Prints "ok" and what would run, or each problem with its line, column, key and the way out.
+/// Prints "ok" and what would run, or each problem with its line, column, key and the way out. Then
+/// what this machine is good for: descriptors, queues, buffers and memory for so many connections,
+/// and what to set where that is too little. Run it as the gateway's user, under its limits.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example: pushgate check --config /etc/pushgate/pushgate.toml
+Example: pushgate check --config /etc/pushgate/pushgate.toml --connections 100000
 
 Exit codes: 0 ok, 2 usage, 64 the configuration has problems.")]
 pub(super) struct Check {
-    /// The configuration file
+    /// The configuration file; without one the defaults
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// Look at the machine for so many connections (1 to 100000000); the default is
+    /// clients.max_connections, or 10000 where that is 0
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    connections: Option<u64>,
     /// Print the configuration that would run instead: every key with its value, as TOML, with
     /// "***" for each secret
     #[arg(long)]
     print_config: bool,
+    /// Print one JSON object instead of words
+    #[arg(long, conflicts_with = "print_config")]
+    json: bool,
+}
+
+/// What `--json` prints where the configuration is good.
+#[derive(Serialize)]
+struct Found<'a> {
+    ok: bool,
+    warnings: Vec<String>,
+    machine: &'a Capacity,
 }
 
 impl Check {
     pub(super) fn run(self) -> CommandResult {
-        let settings = load(Some(&self.config))?;
-        for warning in &settings.warnings {
+        let settings = load(self.config.as_deref())?;
+        let path = self.config.unwrap_or_default();
+        let warnings = settings.warnings.iter().map(|warning| {
             let (line, column) = (warning.line, warning.column);
-            let path = self.config.display();
-            output::note(format!("warning: {path}:{line}:{column}: {warning}"));
+            format!("{}:{line}:{column}: {warning}", path.display())
+        });
+        if self.json {
+            let warnings = warnings.collect();
+            let machine = &capacity_for(&settings, self.connections);
+            let found = Found {
+                ok: true,
+                warnings,
+                machine,
+            };
+            output::line(serde_json::to_string(&found).map_err(anyhow::Error::from)?)?;
+            return Ok(Exit::Ok);
+        }
+        for warning in warnings {
+            output::note(format!("warning: {warning}"));
         }
         if self.print_config {
             output::line(settings.to_toml().trim_end())?;
         } else {
             output::line(format!("ok\n{}", summary(&settings).trim_end()))?;
+            let capacity = capacity_for(&settings, self.connections);
+            output::line(format!("\n{}", words(&capacity).trim_end()))?;
         }
         Ok(Exit::Ok)
     }
+}
+
+fn capacity_for(settings: &Settings, connections: Option<u64>) -> Capacity {
+    let configured = match settings.clients.max_connections {
+        0 => CONNECTIONS,
+        most => most as u64,
+    };
+    let connections = connections.unwrap_or(configured);
+    capacity(&Machine::read(), settings, connections)
+}
+
+/// One line for each limit, and one below where something is to be set.
+fn words(capacity: &Capacity) -> String {
+    let connections = counted(capacity.connections, "connection");
+    let mut text = format!("this machine, for {connections}\n");
+    for finding in &capacity.findings {
+        let verdict = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Note => "note",
+            Verdict::Low => "LOW",
+            Verdict::Unknown => "?",
+        };
+        let _ = writeln!(text, "  {verdict:<6}{:<14}{}", finding.what, finding.is);
+        if let Some(set) = &finding.set {
+            let _ = writeln!(text, "{:22}-> {set}", "");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "  {} at most, by its descriptors, files and memory",
+        counted(capacity.possible, "connection")
+    );
+    text
 }
 
 /// The settings of a file, or the defaults without one.

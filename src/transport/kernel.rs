@@ -7,11 +7,12 @@ use std::os::unix::fs::FileExt;
 
 use tracing::{info, warn};
 
+use super::process::ProcessFiles;
 use super::socket::{BACKLOG, KernelDrops, read_whole};
 
 /// Fewer places than this in an accept queue overflow in an ordinary storm: the default of kernels
 /// since 5.4, and two seconds' worth of the default pace of accepts.
-const BACKLOG_WANTED: u32 = 4096;
+pub const BACKLOG_WANTED: u32 = 4096;
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTENING: &str = "0A";
 /// A row of `/proc/net/tcp` has 150 bytes, one of `tcp6` 178 or so.
@@ -25,6 +26,8 @@ pub struct Kernel {
     pub drops: KernelDrops,
     /// Of the listeners for clients.
     pub listening: Listening,
+    /// Of this process.
+    pub process: ProcessFiles,
 }
 
 impl Kernel {
@@ -36,6 +39,7 @@ impl Kernel {
         Ok(Self {
             drops: KernelDrops::of(datagrams)?,
             listening: Listening::of(listeners)?,
+            process: ProcessFiles::open(),
         })
     }
 }
