@@ -35,8 +35,8 @@ const LOG_PERIOD: Duration = Duration::from_secs(10);
 /// Clients over the cap that are told so, in order, at a time; more are closed on the spot. They
 /// take descriptors of the reserve that the cap leaves.
 pub const REFUSALS_MAX: usize = 32;
-/// Descriptors for everything but clients: listeners, the log, profiles, connections of operators and
-/// of services by HTTP, refusals.
+/// Descriptors for everything but clients: listeners, the log, profiles, connections of operators
+/// and of services by HTTP, refusals.
 pub const DESCRIPTORS_RESERVED: u64 = 192;
 /// Connections accepted before the loop yields to others.
 const ACCEPTS_AT_ONCE: u32 = 64;

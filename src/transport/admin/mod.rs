@@ -28,6 +28,7 @@ mod body;
 mod health;
 mod heap;
 mod index;
+mod names;
 mod openapi;
 mod profile;
 mod proto;

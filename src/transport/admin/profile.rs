@@ -12,10 +12,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nix::sys::signal::{Signal, raise};
 use pprof::protos::Message;
-use pprof::{ProfilerGuard, ProfilerGuardBuilder, Report};
+use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::names::qualified;
 use super::{AdminState, heap, plain};
 use crate::ledger::Kind;
 
@@ -119,6 +120,7 @@ async fn sampled(
         let report = running
             .sampler
             .report()
+            .frames_post_processor(qualify)
             .build()
             .map_err(|error| error.to_string())?;
         let built = build(&report);
@@ -135,6 +137,14 @@ async fn sampled(
 /// The place at the profiler, unless somebody has it.
 pub(super) fn place() -> Option<SemaphorePermit<'static>> {
     PROFILER.try_acquire().ok()
+}
+
+/// Gives each function a name that can be told from others.
+fn qualify(frames: &mut Frames) {
+    for symbol in frames.frames.iter_mut().flatten() {
+        let name = qualified(&symbol.name(), &symbol.filename());
+        symbol.name = Some(name.into_bytes());
+    }
 }
 
 fn seconds(asked: Asked) -> Option<u64> {

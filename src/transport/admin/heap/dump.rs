@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 use pprof::protos::{Profile, Sample};
 
+use crate::transport::admin::names::qualified;
 use crate::transport::admin::proto::{At, Builder};
 
 /// How the names of the allocator's own functions begin, and of those of Rust between it and who
@@ -129,13 +130,13 @@ fn place(builder: &mut Builder, address: u64) -> Place {
     // It looks before the address by itself, as it is meant for those of a stack.
     let back = std::ptr::without_provenance_mut(address as usize);
     backtrace::resolve(back, |symbol| {
-        let name = symbol.name().map(|name| format!("{name:#}"));
         let file = symbol.filename().map(|file| file.display().to_string());
-        found.push((
-            name.unwrap_or_else(|| format!("{address:#x}")),
-            file.unwrap_or_default(),
-            symbol.lineno().unwrap_or(0),
-        ));
+        let file = file.unwrap_or_default();
+        let name = symbol.name().map_or_else(
+            || format!("{address:#x}"),
+            |name| qualified(&format!("{name:#}"), &file),
+        );
+        found.push((name, file, symbol.lineno().unwrap_or(0)));
     });
     if found.is_empty() {
         found.push((format!("{address:#x}"), String::new(), 0));
@@ -204,7 +205,8 @@ mod tests {
         let names: Vec<_> = functions
             .map(|function| &*profile.string_table[usize::try_from(function.name).unwrap()])
             .collect();
-        assert!(names[0].ends_with("::dump::scaled"), "{names:?}");
+        let path = "pushgate::transport::admin::heap::dump::scaled";
+        assert_eq!(names[0], path, "{names:?}");
         assert_eq!(names[1], "0x3", "{names:?}");
         assert_eq!(profile.location[0].line.len(), 1);
         assert_eq!(profile.sample[0].location_id, [1, 2]);
