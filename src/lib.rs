@@ -8,7 +8,7 @@
 //! | layer | modules | what is not there |
 //! |---|---|---|
 //! | 1 | [`wire`]: frames, datagrams, seal, reasons | I/O, a clock, memory by a declared length |
-//! | 2 | [`clock`], [`ledger`], [`metrics`], [`throttle`], [`store`] | knowledge of clients |
+//! | 2 | [`clock`], [`ledger`], [`metrics`], [`store`], [`throttle`], [`redaction`] | any client |
 //! | 3 | [`hub`]: registry, log, sessions, walks, requests | a socket; a wait for a client |
 //! | 4 | [`transport`]: the doors of clients, services, operators | a policy that is no setting |
 //! | 5 | [`daemon`]: settings, logging, start and end | work of its own |
@@ -67,7 +67,9 @@ pub mod wire;
 pub mod clock;
 pub mod ledger;
 pub mod metrics;
+pub mod redaction;
 pub mod throttle;
+pub mod version;
 
 pub mod store;
 

@@ -18,6 +18,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder
 
 use crate::clock::Clock;
 use crate::ledger::Kind;
+use crate::version;
 use crate::wire::datagram::Op;
 use crate::wire::reason::{CloseReason, RejectCause, Status};
 use family::{Declare, Labels};
@@ -60,6 +61,8 @@ pub struct Live {
     pub lanes: u64,
     /// Datagrams that the kernel dropped since the sockets were opened.
     pub kernel_drops: u64,
+    /// Log lines dropped since the start.
+    pub log_lines_dropped: u64,
 }
 
 /// Declares the struct, and the constructor that registers each field under its name with its doc
@@ -88,8 +91,8 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Always 1; the label says which build this is.
-    build_info: GaugeFamily = "pushgate_build_info" (Labels::one("version", [VERSION]));
+    /// Always 1; the labels say which build this is.
+    build_info: GaugeFamily = "pushgate_build_info" (build());
     /// Start of the process, in seconds since 1970.
     process_start_time: prometheus::Gauge = "process_start_time_seconds" (());
     /// CPU time of the process, user and system.
@@ -113,6 +116,10 @@ metrics! {
     unauthenticated: IntGauge = "pushgate_unauthenticated" (());
     /// Connections of those that were cut in favour of others.
     unauthenticated_cut: IntCounter = "pushgate_unauthenticated_cut_total" (());
+    /// Storms: many clients that came or went, or datagrams that were rejected, in a second.
+    storms: IntCounter = "pushgate_storms_total" (());
+    /// Whether there is a storm now: 1, else 0.
+    storm: IntGauge = "pushgate_storm" (());
     /// Connections that wait to be accepted now, at the client listener where most do.
     accept_queue: IntGauge = "pushgate_accept_queue" (());
     /// How many may wait to be accepted at a client listener; what comes over it is dropped.
@@ -238,6 +245,8 @@ metrics! {
         "pushgate_config_last_reload_success_timestamp_seconds" (());
     /// Log lines held back because many alike came in one period.
     log_lines_suppressed: IntCounter = "pushgate_log_lines_suppressed_total" (());
+    /// Log lines dropped because nobody read them in time.
+    log_lines_dropped: IntCounter = "pushgate_log_lines_dropped_total" (());
 }
 
 impl Default for Metrics {
@@ -360,6 +369,7 @@ impl Metrics {
         // These are the kernel's own, and begin with what it had counted before.
         raise(&self.listen_overflows, live.listen_overflows);
         raise(&self.listen_drops, live.listen_drops);
+        raise(&self.log_lines_dropped, live.log_lines_dropped);
         drop(seen);
     }
 
@@ -413,7 +423,18 @@ fn requests() -> Labels {
     }
 }
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+fn build() -> Labels {
+    Labels {
+        names: vec!["version", "commit", "rustc", "target", "profile"],
+        rows: vec![vec![
+            version::VERSION,
+            version::COMMIT,
+            version::RUSTC,
+            version::TARGET,
+            version::PROFILE,
+        ]],
+    }
+}
 
 /// From a clock that is ahead by more than `udp.future` allows, to twice the default window.
 const SKEW_BUCKETS: &[f64] = &[

@@ -16,6 +16,7 @@ mod report;
 mod signals;
 
 mod check;
+mod health;
 mod serve;
 
 mod listen;
@@ -36,11 +37,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::version;
 use exit::{CommandResult, Exit, Failure};
 
 /// A push gateway: clients hold a connection and receive, services send one UDP datagram to push.
 #[derive(Debug, Parser)]
-#[command(name = "pushgate", version, arg_required_else_help = true)]
+#[command(name = "pushgate", arg_required_else_help = true)]
+#[command(version = version::SHORT, long_version = version::LONG)]
 #[command(after_help = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 BUSY or TIMEOUT (try again), 64 configuration.
 
@@ -54,6 +57,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Health(health::Health),
     Push(push::Push),
     Listen(listen::Listen),
     Presence(request::Presence),
@@ -73,6 +77,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(),
             Self::Check(command) => command.run(),
+            Self::Health(command) => command.run(),
             Self::Push(command) => command.run(),
             Self::Listen(command) => command.run(),
             Self::Presence(command) => command.run(),

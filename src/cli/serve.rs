@@ -7,16 +7,18 @@ use clap::Args;
 use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tracing::{Level, enabled, error, info};
 
 use super::check::load;
 use super::exit::{CommandResult, Exit, Failure};
 use super::signals::{Signals, hangups};
-use crate::daemon::logging::Level;
+use crate::daemon::logging::Log;
 use crate::daemon::settings::Settings;
 use crate::daemon::systemd::{Notify, Passed, Sockets};
 use crate::daemon::{Drained, Gateway, logging};
 use crate::ledger::Kind;
 use crate::transport::admin::reload::Reloads;
+use crate::version;
 
 /// Run the gateway until SIGTERM or SIGINT
 ///
@@ -44,7 +46,20 @@ impl Serve {
         let mut settings = load(self.config.as_deref())?;
         let sockets = passed.sort(&mut settings, self.config.as_deref());
         let sockets = sockets.map_err(Failure::configuration)?;
-        let log = logging::start(&settings.log)?;
+        // Dropped at the end, behind everything that logs.
+        let (log, _flush) = logging::start(&settings.log)?;
+        info!(
+            target: "pushgate",
+            version = version::VERSION,
+            commit = version::COMMIT,
+            date = version::DATE,
+            rustc = version::RUSTC,
+            build_target = version::TARGET,
+            profile = version::PROFILE,
+            pid = std::process::id(),
+            config = self.config.as_deref().map_or("none".into(), Path::to_string_lossy).as_ref(),
+            "starting"
+        );
         for warning in &settings.warnings {
             tracing::warn!(target: "pushgate", line = warning.line, "{warning}");
         }
@@ -55,7 +70,14 @@ impl Serve {
         let exit = runtime.block_on(serve(settings, sockets, self.config.as_deref(), log));
         // After a full drain nothing is left; when it was cut short nobody waits for the rest.
         runtime.shutdown_background();
-        exit
+        match exit {
+            // In the log, and not beside it: it has one format, and its reader may have stalled.
+            Err(Failure::Failed { exit, error }) if enabled!(Level::ERROR) => {
+                error!(target: "pushgate", "{error:#}");
+                Ok(exit)
+            }
+            exit => exit,
+        }
     }
 }
 
@@ -63,7 +85,7 @@ async fn serve(
     settings: Settings,
     sockets: Sockets,
     config: Option<&Path>,
-    log: Level,
+    log: Log,
 ) -> CommandResult {
     // Before the doors open, so that no signal meets a gateway that does not know it.
     let (mut signals, hangups) = (Signals::listen()?, hangups()?);

@@ -1,211 +1,194 @@
-//! The log: to standard error, as text or JSON, from a level on, which can be changed while it
-//! runs. `RUST_LOG` wins over the settings, at start and at every change.
+//! The log: lines to standard error, as text or JSON, from a level on. Whoever logs never waits for
+//! who reads ([`queue`]); the level changes while it runs ([`level`]); in the journal of systemd a
+//! line says its priority ([`journal`]).
+
+mod journal;
+mod level;
+mod panics;
+mod pipe;
+mod queue;
 
 use std::fmt;
-use std::io::IsTerminal;
-use std::sync::Arc;
+use std::io::{self, IsTerminal};
 
 use anyhow::Context;
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
-use tracing_subscriber::EnvFilter;
+use tracing::{Metadata, Subscriber, warn};
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::{Registry, reload};
 
-use super::settings::{Log, LogFormat};
+use super::settings::{self, LogFormat};
+pub use level::Level;
+use queue::Queue;
 
-/// The level of a log that runs. Clones are the same level.
+/// A log that runs. Clones are the same one.
 #[derive(Clone)]
-pub struct Level {
-    rust_log: Option<Arc<str>>,
-    replace: Arc<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>,
+pub struct Log {
+    level: Level,
+    queue: Queue,
 }
 
-impl Level {
-    /// From now on `level`, beside what `RUST_LOG` says.
-    ///
-    /// # Errors
-    /// The log is gone.
-    pub fn set(&self, level: LevelFilter) -> anyhow::Result<()> {
-        (self.replace)(filter(level, self.rust_log.as_deref())?)
+/// Has what is logged up to its drop written, however the process ends.
+#[derive(Debug)]
+pub struct Flush(Log);
+
+impl Log {
+    /// Its level.
+    pub const fn level(&self) -> &Level {
+        &self.level
     }
 
-    /// Whether `RUST_LOG` is set, which wins.
-    pub const fn is_overruled(&self) -> bool {
-        self.rust_log.is_some()
+    /// Writes the lines, those of before as well, until [`release`](Self::release). It waits for
+    /// the reader of standard error, and so is work for a thread of its own.
+    pub fn write(&self) {
+        self.queue.write_to(io::stderr(), |lost| {
+            warn!(target: "pushgate", lost, "log lines were dropped: nobody read them in time");
+        });
+    }
+
+    /// Ends [`write`](Self::write) once nothing is left, within half a second in any case.
+    pub fn release(&self) {
+        self.queue.release();
+    }
+
+    /// Lines dropped so far because nobody read them in time.
+    pub fn dropped(&self) -> u64 {
+        self.queue.dropped()
     }
 }
 
-impl fmt::Debug for Level {
+impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Level").finish_non_exhaustive()
+        f.debug_struct("Log").finish_non_exhaustive()
     }
 }
 
-/// Starts the log of this process.
+impl Drop for Flush {
+    fn drop(&mut self) {
+        self.0.queue.flush(io::stderr());
+    }
+}
+
+/// Starts the log of this process. Lines wait until somebody calls [`Log::write`], and what is left
+/// is written when the other half is dropped; a reader that stalls holds that up for little more
+/// than a second.
 ///
 /// # Errors
 /// `RUST_LOG` is not a filter, or a log was started before.
-pub fn start(log: &Log) -> anyhow::Result<Level> {
+pub fn start(log: &settings::Log) -> anyhow::Result<(Log, Flush)> {
     let rust_log = std::env::var(EnvFilter::DEFAULT_ENV).ok();
-    let ansi = std::io::stderr().is_terminal();
-    let (subscriber, level) = subscriber(log, rust_log.as_deref(), ansi, std::io::stderr)?;
+    let is_journal = journal::is_journal(io::stderr());
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let look = Look {
+        format: log.format,
+        is_journal,
+        colors: io::stderr().is_terminal() && !no_color && !is_journal,
+    };
+    let queue = Queue::default();
+    let lines = Lines {
+        queue: queue.clone(),
+        is_journal,
+    };
+    let (subscriber, level) = subscriber(log.level, look, rust_log.as_deref(), lines)?;
     set_global_default(subscriber).context("the log was started before")?;
-    Ok(level)
+    panics::log();
+    let log = Log { level, queue };
+    Ok((log.clone(), Flush(log)))
+}
+
+/// What lines look like.
+#[derive(Clone, Copy)]
+struct Look {
+    format: LogFormat,
+    is_journal: bool,
+    colors: bool,
 }
 
 type Started = (Box<dyn Subscriber + Send + Sync>, Level);
 
 fn subscriber<W>(
-    log: &Log,
+    configured: LevelFilter,
+    look: Look,
     rust_log: Option<&str>,
-    ansi: bool,
     writer: W,
 ) -> anyhow::Result<Started>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let rust_log = rust_log.filter(|text| !text.trim().is_empty());
-    let filter = filter(log.level, rust_log)?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
-    // The type of the handle is that of the lines, which nobody else has to know.
-    let subscriber: Box<dyn Subscriber + Send + Sync>;
-    let replace: Arc<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>;
-    match log.format {
-        LogFormat::Text => {
-            let lines = lines.with_ansi(ansi).with_filter_reloading();
-            let handle = lines.reload_handle();
-            replace = Arc::new(move |filter| Ok(handle.reload(filter)?));
-            subscriber = Box::new(lines.finish());
-        }
+    let (filter, handle) = reload::Layer::new(level::filter(configured, rust_log)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    type Filtered =
+        tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+    let lines: Box<dyn Layer<Filtered> + Send + Sync> = match look.format {
+        // The journal has a time and a priority of its own.
+        LogFormat::Text if look.is_journal => lines
+            .without_time()
+            .with_level(false)
+            .with_ansi(false)
+            .boxed(),
+        LogFormat::Text => lines.with_ansi(look.colors).boxed(),
         LogFormat::Json => {
             let lines = lines.json().with_current_span(false);
-            let lines = lines.with_filter_reloading();
-            let handle = lines.reload_handle();
-            replace = Arc::new(move |filter| Ok(handle.reload(filter)?));
-            subscriber = Box::new(lines.finish());
+            lines.with_span_list(false).boxed()
         }
-    }
-    let rust_log = rust_log.map(Arc::from);
-    Ok((subscriber, Level { rust_log, replace }))
+    };
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    let replace = move |filter| Ok(handle.reload(filter)?);
+    Ok((
+        Box::new(subscriber),
+        Level::new(configured, rust_log, replace),
+    ))
 }
 
-fn filter(level: LevelFilter, rust_log: Option<&str>) -> anyhow::Result<EnvFilter> {
-    let builder = EnvFilter::builder().with_default_directive(level.into());
-    match rust_log {
-        Some(text) => builder
-            .parse(text)
-            .with_context(|| format!("RUST_LOG={text}")),
-        None => Ok(builder.parse("").expect("the empty filter is one")),
+/// Where the subscriber leaves its lines.
+struct Lines {
+    queue: Queue,
+    is_journal: bool,
+}
+
+/// The way of one line.
+struct Line<'a> {
+    queue: &'a Queue,
+    prefix: &'static str,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line {
+            queue: &self.queue,
+            prefix: "",
+        }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        let prefix = match self.is_journal {
+            true => journal::prefix(*metadata.level()),
+            false => "",
+        };
+        Line {
+            queue: &self.queue,
+            prefix,
+        }
+    }
+}
+
+impl io::Write for Line<'_> {
+    /// The subscriber hands over each line whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.queue.push(self.prefix, line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("no test panics in here").write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(level: LevelFilter, format: LogFormat, rust_log: Option<&str>) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let log = Log { level, format };
-        let started = subscriber(&log, rust_log, false, move || writer.clone());
-        let (subscriber, _) = started.expect("is a filter");
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(target: "pushgate", native = "127.0.0.1:1", "ready");
-            tracing::debug!(target: "pushgate", "detail");
-        });
-        let bytes = lines.0.lock().expect("no test panics in here").clone();
-        String::from_utf8(bytes).expect("is text")
-    }
-
-    #[test]
-    fn the_level_of_the_settings_decides() {
-        let text = logged(LevelFilter::INFO, LogFormat::Text, None);
-        assert!(
-            text.contains("INFO pushgate: ready native=\"127.0.0.1:1\""),
-            "{text}"
-        );
-        assert_eq!(text.lines().count(), 1, "{text}");
-        assert_eq!(logged(LevelFilter::WARN, LogFormat::Text, None), "");
-        assert_eq!(logged(LevelFilter::OFF, LogFormat::Text, None), "");
-        assert_eq!(
-            logged(LevelFilter::DEBUG, LogFormat::Text, Some(""))
-                .lines()
-                .count(),
-            2
-        );
-    }
-
-    #[test]
-    fn rust_log_wins_over_the_settings() {
-        assert_eq!(
-            logged(LevelFilter::INFO, LogFormat::Text, Some("pushgate=error")),
-            ""
-        );
-        assert_eq!(
-            logged(LevelFilter::WARN, LogFormat::Text, Some("debug"))
-                .lines()
-                .count(),
-            2
-        );
-        let error = filter(LevelFilter::INFO, Some("pushgate=loud")).expect_err("is no filter");
-        assert!(
-            format!("{error:#}").contains("RUST_LOG=pushgate=loud"),
-            "{error:#}"
-        );
-    }
-
-    /// What is logged at debug while the level is info, debug, and info again.
-    fn changed(format: LogFormat, rust_log: Option<&str>) -> String {
-        let (lines, level) = (Lines::default(), LevelFilter::INFO);
-        let writer = lines.clone();
-        let log = Log { level, format };
-        let started = subscriber(&log, rust_log, false, move || writer.clone());
-        let (subscriber, level) = started.expect("is a filter");
-        tracing::subscriber::with_default(subscriber, || {
-            for (number, now) in (1..).zip([LevelFilter::INFO, LevelFilter::DEBUG].repeat(2)) {
-                level.set(now).expect("the log is there");
-                tracing::debug!(target: "pushgate", "line {number}");
-            }
-        });
-        let bytes = lines.0.lock().expect("no test panics in here").clone();
-        String::from_utf8(bytes).expect("is text")
-    }
-
-    #[test]
-    fn the_level_changes_while_it_runs() {
-        for format in [LogFormat::Text, LogFormat::Json] {
-            let text = changed(format, None);
-            let told = |number| text.contains(&format!("line {number}"));
-            assert_eq!([1, 2, 3, 4].map(told), [false, true, false, true], "{text}");
-            assert_eq!(changed(format, Some("warn")), "");
-            assert_eq!(changed(format, Some("debug")).lines().count(), 4);
-        }
-    }
-
-    #[test]
-    fn a_json_line_is_one_object() {
-        let text = logged(LevelFilter::INFO, LogFormat::Json, None);
-        let line: serde_json::Value = serde_json::from_str(text.trim()).expect("is JSON");
-        assert_eq!(line["fields"]["message"], "ready");
-        assert_eq!(line["fields"]["native"], "127.0.0.1:1");
-        assert_eq!(line["target"], "pushgate");
-    }
-}
+mod tests;

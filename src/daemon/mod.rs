@@ -3,6 +3,7 @@
 pub mod logging;
 pub mod settings;
 
+mod admin;
 mod doors;
 mod drain;
 mod heartbeat;
@@ -12,8 +13,8 @@ mod options;
 mod overload;
 mod reload;
 pub mod systemd;
+mod watch;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,11 +37,11 @@ use crate::hub::job::Jobs;
 use crate::hub::remembered::Remembered;
 use crate::ledger::{Kind, Leaks, Ledger};
 use crate::metrics::Metrics;
+use crate::redaction::Redaction;
 use crate::throttle::Throttle;
+use crate::transport;
 use crate::transport::admin::access::Gate;
 use crate::transport::admin::reload::{Asked, Reloads};
-use crate::transport::admin::services::Services;
-use crate::transport::admin::{self, AdminState};
 use crate::transport::closed::ClosedRing;
 use crate::transport::connection::Clients;
 use crate::transport::door::Door;
@@ -50,13 +51,11 @@ use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
 pub use doors::Addresses;
-use logging::Level;
+use logging::Log;
 use reload::{Reloader, Source};
 use settings::Settings;
 use systemd::{Notify, Places, Sockets, Supervision};
 
-/// A loop that has not turned for this long is stuck: it turns once a second when nothing happens.
-const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// One log line on connections without a PROXY header in this time.
 const PROXY_LOG_PERIOD: Duration = Duration::from_secs(10);
 
@@ -144,10 +143,10 @@ impl Gateway {
         })
     }
 
-    /// Lets it be reloaded from the file that its settings came from; `log` is the level of the
-    /// process's log. Without this a reload is refused.
+    /// Lets it be reloaded from the file that its settings came from; `log` is the process's log,
+    /// which it writes while it runs. Without this a reload is refused.
     #[must_use]
-    pub fn reloading(mut self, file: Option<&Path>, log: Level) -> Self {
+    pub fn reloading(mut self, file: Option<&Path>, log: Log) -> Self {
         self.source.file = file.map(Path::to_owned);
         self.source.log = Some(log);
         self
@@ -197,12 +196,21 @@ impl Gateway {
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
         for (listener, entrance) in self.listeners.into_iter().zip(&*self.parts.entrances) {
+            let address = listener.socket.local_addr().context("a listener")?;
+            info!(target: "pushgate", door = entrance.name(), %address, "listening");
             let doors = Arc::clone(&self.parts.doors);
             let serve = doors.serve(listener, Arc::clone(entrance), stop.clone());
             ledger.spawn(Kind::Listener, report(serve, "accept loop"));
         }
         ledger.spawn(Kind::Udp, Arc::clone(udp).serve(stop.clone()));
         let (reloads, asked) = self.reloads;
+        let log = self.source.log.clone();
+        if let Some(log) = log.clone() {
+            ledger.spawn_blocking(Kind::Log, move || log.write());
+        }
+        let (parts, clock) = (self.parts.clone(), self.clock.clone());
+        let watch = watch::watch(parts, clock, log.clone(), stop.clone());
+        ledger.spawn(Kind::Log, watch);
         let of_this = (self.clock.clone(), self.phase.clone(), ledger.clone());
         let source = Source {
             places: self.places,
@@ -214,12 +222,15 @@ impl Gateway {
         let address = self.addresses.admin;
         let leaks = Leaks::default();
         let tasks = leaks::Tasks::new(self.parts.clone(), ledger.clone(), leaks.clone());
-        let shown = (reloads, leaks);
-        let state = admin_state(&self.parts, ledger, &self.phase, kernel, shown, address);
+        let door = (reloads, leaks, log.clone());
+        let state = admin::state(&self.parts, ledger, &self.phase, kernel, door, address);
         // The admin door outlives the others: a drain is watched through it.
         ledger.spawn(
             Kind::Admin,
-            report(admin::serve(self.admin, state, stop.clone()), "admin"),
+            report(
+                transport::admin::serve(self.admin, state, stop.clone()),
+                "admin",
+            ),
         );
         let supervision = Supervision::from_env(Arc::clone(&self.notify));
         let supervision = (self.phase.clone(), supervision);
@@ -245,6 +256,10 @@ impl Gateway {
         self.phase.advance(Phase::Draining);
         let settings = self.settings.load_full();
         let drained = drain::drain(&self.parts, &settings, &self.notify).await;
+        // What is logged from here on is written at the end of the process.
+        if let Some(log) = &log {
+            log.release();
+        }
         drain::stop(&self.ledger).await;
         Ok(drained)
     }
@@ -293,6 +308,8 @@ impl Parts {
             clock: clock.clone(),
             closed: ClosedRing::default(),
             limits: ArcSwap::from_pointee(options::client_limits(settings)),
+            storms: Arc::default(),
+            names: Redaction::new(settings.log.users),
             proxy_log: Throttle::new(PROXY_LOG_PERIOD, hub.metrics()),
             turns: Semaphore::new((workers / 2).max(1)),
             draining: AtomicBool::new(false),
@@ -305,6 +322,7 @@ impl Parts {
             Arc::clone(&intake),
             ledger.clone(),
             clock.clone(),
+            Arc::clone(&shared.storms),
             push.deadline,
         )?;
         Ok(Self {
@@ -318,45 +336,6 @@ impl Parts {
             udp: Arc::new(udp),
             gate: Arc::new(ArcSwap::from_pointee(options::gate(settings))),
         })
-    }
-}
-
-fn admin_state(
-    parts: &Parts,
-    ledger: &Ledger,
-    phase: &PhaseCell,
-    kernel: Kernel,
-    (reloads, leaks): (Reloads, Leaks),
-    address: SocketAddr,
-) -> AdminState {
-    let (doors, udp) = (Arc::clone(&parts.doors), Arc::clone(&parts.udp));
-    let shown = parts.clone();
-    let (waited, clock) = (Arc::clone(&parts.udp), parts.clients.clock.clone());
-    let services = Services::new(
-        Arc::clone(&parts.hub),
-        Arc::clone(&parts.intake),
-        ledger.clone(),
-        clock,
-        move || waited.deadline(),
-    );
-    AdminState {
-        metrics: Arc::clone(parts.hub.metrics()),
-        ledger: ledger.clone(),
-        live: Arc::new(move || shown.live(&kernel)),
-        phase: phase.clone(),
-        health: Arc::new(move || {
-            for (name, idle) in [("accept", doors.idle_for()), ("datagram", udp.idle_for())] {
-                if idle > STUCK_AFTER {
-                    return Err(format!("the {name} loop has not turned for {idle:?}"));
-                }
-            }
-            Ok(())
-        }),
-        leaks,
-        gate: Arc::clone(&parts.gate),
-        reloads,
-        services: Arc::new(services),
-        address,
     }
 }
 

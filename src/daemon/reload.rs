@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::logging::Level;
+use super::logging::Log;
 use super::settings::{Problems, Settings, Unsigned};
 use super::systemd::{Notify, Places};
 use super::{Parts, millis, options};
@@ -47,7 +47,7 @@ const PROBLEMS_MAX: usize = 50;
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) file: Option<PathBuf>,
-    pub(super) log: Option<Level>,
+    pub(super) log: Option<Log>,
     /// Doors that stand elsewhere, whatever the file says.
     pub(super) places: Places,
     pub(super) notify: Arc<Notify>,
@@ -162,7 +162,8 @@ impl Reloader {
 
     fn change(&self, file: &Settings, path: &Path) -> Report {
         let running = self.running.load_full();
-        let changes = Changes::between(&running, file, self.max_payload);
+        let mut changes = Changes::between(&running, file, self.max_payload);
+        self.forget_what_was_asked(&mut changes);
         if !changes.needs_restart.is_empty()
             && let Err(mut problems) = changes.settings.check(path)
         {
@@ -250,14 +251,29 @@ impl Reloader {
         remembered.set_bounds(new.udp.max_remembered, life);
         intake.set_keyring(options::keyring(new));
         gate.store(Arc::new(options::gate(new)));
-        let Some(log) = &self.source.log else { return };
-        if new.log.level != running.log.level {
-            if log.is_overruled() {
+        clients.names.set(new.log.users);
+        let Some(level) = self.source.log.as_ref().map(Log::level) else {
+            return;
+        };
+        if new.log.level != running.log.level || level.is_asked() {
+            if level.is_overruled() {
                 warnings.push("log.level: RUST_LOG is set, and decides".to_owned());
             }
-            if let Err(error) = log.set(new.log.level) {
+            if let Err(error) = level.configure(new.log.level) {
                 warnings.push(format!("log.level: {error:#}"));
             }
+        }
+    }
+
+    /// A level that somebody asked for at the admin door ends with a reload, also where the file
+    /// is the one that runs.
+    fn forget_what_was_asked(&self, changes: &mut Changes) {
+        let key = "log.level";
+        let is_asked = |log: &Log| log.level().is_asked();
+        if self.source.log.as_ref().is_some_and(is_asked)
+            && !changes.applied.iter().any(|applied| applied == key)
+        {
+            changes.applied.push(key.to_owned());
         }
     }
 
@@ -275,15 +291,19 @@ impl Reloader {
         } = report;
         let (applied, needs_restart) = (applied.join(", "), needs_restart.join(", "));
         let (warnings, problems) = (report.warnings.join("\n"), report.problems.join("\n"));
+        let done = match report.result {
+            ReloadResult::Unchanged => "configuration read again: unchanged",
+            _ => "reloaded",
+        };
         match report.result {
             ReloadResult::Refused => {
                 let what = "reload refused: nothing was changed";
                 warn!(target: "pushgate", problems, suppressed, "{what}");
             }
             _ if !warnings.is_empty() => {
-                warn!(target: "pushgate", applied, needs_restart, warnings, suppressed, "reloaded");
+                warn!(target: "pushgate", applied, needs_restart, warnings, suppressed, "{done}");
             }
-            _ => info!(target: "pushgate", applied, needs_restart, suppressed, "reloaded"),
+            _ => info!(target: "pushgate", applied, needs_restart, suppressed, "{done}"),
         }
     }
 }

@@ -38,6 +38,7 @@ use zeroize::Zeroizing;
 pub use listeners::Tls;
 pub use problem::{Problem, Problems};
 
+use crate::redaction::Names;
 use crate::transport::auth;
 use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
@@ -247,6 +248,8 @@ pub struct Log {
     pub level: LevelFilter,
     /// What a line looks like.
     pub format: LogFormat,
+    /// What it shows of the names of users and devices.
+    pub users: Names,
 }
 
 /// A text that no log shows, and that is wiped when it is dropped.

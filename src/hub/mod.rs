@@ -26,6 +26,7 @@ pub mod command;
 mod confirm;
 mod control;
 mod devices;
+mod end;
 pub mod freshness;
 pub mod grant;
 mod history;
@@ -66,6 +67,7 @@ use registry::Registry;
 use session::{Inner, Session};
 
 pub use confirm::{Confirmed, NeverSent};
+pub use end::Ahead;
 pub use log::{Appended, Push, Refused, Target};
 pub use registry::{Attach, AttachError};
 pub use replay::Resume;
@@ -248,7 +250,11 @@ impl Hub {
         };
         inner.closing = Some(reason);
         if inner.is_attached() {
+            let ahead = inner.lag();
             self.leave_all(session, inner, outcome);
+            if ahead.messages > 0 {
+                inner.aside.get_or_insert_default().at_end = Some(Box::new(ahead.into()));
+            }
         }
         if let CloseReason::Code(code) = reason {
             inner.control.push(&GatewayFrame::Close {

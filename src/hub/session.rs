@@ -17,6 +17,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::control::{CONTROL_FULL, Control};
+use super::end::Ahead;
 use super::grant::Grant;
 use super::lane::{Lag, Lane, Taken};
 use super::message::{Message, Named};
@@ -101,6 +102,8 @@ pub(super) struct Aside {
     pub(super) replay: Option<Box<Replay>>,
     /// Some of its handles are for shares of spread messages.
     pub(super) has_own_lanes: bool,
+    /// What was ahead of it when it got its cause to end, if something was.
+    pub(super) at_end: Option<Box<Ahead>>,
 }
 
 impl Aside {
@@ -110,8 +113,10 @@ impl Aside {
             departed,
             replay,
             has_own_lanes,
+            at_end,
         } = self;
-        grant.is_none() && departed.is_none() && replay.is_none() && !*has_own_lanes
+        let is_bare = grant.is_none() && departed.is_none() && at_end.is_none();
+        is_bare && replay.is_none() && !*has_own_lanes
     }
 }
 

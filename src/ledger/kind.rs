@@ -21,7 +21,7 @@ pub enum Kind {
     Refusal,
     /// The wait for SIGHUP, and the reloads that it and the admin door ask for.
     Signal,
-    /// The sweep over the log: age, expiry, budget.
+    /// The writer of the log, and what looks for storms.
     Log,
     /// A client of the command line (`listen`, `bench`, `demo`).
     Client,

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::auth::{Auth, Identity, TokenError};
 use super::closed::ClosedRing;
@@ -24,6 +24,7 @@ use super::link::{FAREWELL, Link, READ, end_of, farewell};
 use super::listener::ConnectionPermit;
 use super::renewal::{refusal, renew};
 use super::socket;
+use super::storms::Storms;
 use super::strangers::Strangers;
 use crate::clock::{Clock, monotonic};
 use crate::hub::holds::Holds;
@@ -31,6 +32,7 @@ use crate::hub::pump::{Pump, Pumped};
 use crate::hub::session::Session;
 use crate::hub::{Closing, Hub};
 use crate::metrics::ProxyReject;
+use crate::redaction::Redaction;
 use crate::throttle::Throttle;
 use crate::wire::frame::{self, ClientFrame, GatewayFrame, split};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
@@ -69,6 +71,10 @@ pub struct Clients {
     /// them leaves the other half to those who are in. Nobody holds a turn while it waits for a
     /// peer.
     pub turns: Semaphore,
+    /// From where clients come, for who looks for storms.
+    pub storms: Arc<Storms>,
+    /// What the log shows of users and devices.
+    pub names: Redaction,
     /// Log lines on connections past a load balancer.
     pub proxy_log: Throttle,
     /// The process leaves: nobody new is let in.
@@ -131,11 +137,6 @@ pub(super) fn run(
         drop(rest);
         let reason = serve(clients, session, &mut begun).await;
         ending.reason = Some(reason);
-        debug!(
-            session = session.id(),
-            reason = reason.word(),
-            "session ended"
-        );
         Box::pin(finish(&clients.hub, session, reason)).await;
     }
 }

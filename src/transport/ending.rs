@@ -1,13 +1,16 @@
-//! How a connection ends: detached, counted under its reason, and noted among the last ones, on
-//! every path.
+//! How a connection ends: detached, counted under its reason, noted among the last ones, and a line
+//! of the log at debug, on every path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use tracing::{Level, debug, enabled};
 
 use super::closed::{Closed, Peer, Who};
 use super::connection::Clients;
 use super::link::Link;
 use super::listener::ConnectionPermit;
+use super::source::Source;
 use crate::clock::monotonic;
 use crate::hub::Closing;
 use crate::hub::session::Session;
@@ -90,13 +93,20 @@ impl<P: Place> Drop for Ending<P> {
         let who = self.attached.take().map(|Attached { session, user }| {
             let silent = Closing::silent(CloseReason::Panic);
             clients.hub.close(&*session, silent);
+            if enabled!(Level::DEBUG) {
+                tell(clients, &session, &user, (self.peer, reason, self.opened));
+            }
             Who {
                 session: session.id(),
                 user,
                 device: session.device().into(),
             }
         });
+        if who.is_none() {
+            debug!(peer = %self.peer.address(), reason = reason.word(), "ended without a session");
+        }
         clients.hub.metrics().connection_closed(reason);
+        clients.storms.note(Source::of(self.peer.address().ip()), 1);
         clients.closed.note(Closed {
             at_ms: clients.clock.now_ms(),
             age_ds: tenths(clients).saturating_sub(self.opened),
@@ -105,6 +115,30 @@ impl<P: Place> Drop for Ending<P> {
             who,
         });
     }
+}
+
+/// For whoever looks into a single client.
+fn tell(
+    clients: &Clients,
+    session: &Session<Link>,
+    user: &str,
+    (peer, reason, opened): (Peer, CloseReason, u32),
+) {
+    let (ahead, now) = (session.ahead_at_end(), monotonic());
+    let oldest = ahead.oldest.unwrap_or(now);
+    let oldest_ms = now.saturating_duration_since(oldest).as_millis();
+    debug!(
+        session = session.id(),
+        user = &*clients.names.show(user),
+        device = &*clients.names.show(session.device()),
+        peer = %peer.address(),
+        reason = reason.word(),
+        age_ms = u64::from(tenths(clients).saturating_sub(opened)) * 100,
+        behind = ahead.messages,
+        behind_bytes = ahead.bytes,
+        behind_ms = u64::try_from(oldest_ms).unwrap_or(u64::MAX),
+        "session ended"
+    );
 }
 
 fn tenths(clients: &Clients) -> u32 {

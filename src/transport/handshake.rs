@@ -97,6 +97,7 @@ async fn let_in(
         true => {
             let waited = introduce(link.stream(), peer, door, permit, (&mut stranger, deadline));
             let introduced = Box::pin(waited).await;
+            clients.storms.note(Source::of(peer.ip()), 1);
             link = link.coming_from(*peer);
             introduced
         }

@@ -259,6 +259,10 @@ impl Doors {
     ) {
         let metrics = self.clients.hub.metrics();
         metrics.connections_opened.inc();
+        // Behind a load balancer it is not the peer that counts.
+        if !door.is_behind_proxy() {
+            self.clients.storms.note(Source::of(peer.ip()), 1);
+        }
         // One at a passed socket came in just before: it is told so after its HELLO, under TLS too.
         let admitted = match self.clients.draining.load(Ordering::Relaxed) && !is_passed {
             true => Err((CloseCode::Draining, "draining")),

@@ -24,6 +24,7 @@ mod report;
 pub mod reserve;
 pub mod socket;
 pub mod source;
+pub mod storms;
 pub mod strangers;
 pub mod tls;
 pub mod udp;

@@ -12,11 +12,13 @@ use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{trace, warn};
 
 use super::beat::Beat;
 use super::outbox::{Outbox, Return};
 use super::report;
+use super::source::Source;
+use super::storms::Storms;
 use crate::clock::{Clock, monotonic};
 use crate::hub::Hub;
 use crate::hub::intake::{Answer, Handled, Intake, Moment, Pending};
@@ -43,6 +45,7 @@ pub struct UdpDoor {
     intake: Arc<Intake>,
     ledger: Ledger,
     clock: Clock,
+    storms: Arc<Storms>,
     /// How long a handler waits for its job, in nanoseconds.
     deadline_ns: AtomicU64,
     beat: Beat,
@@ -60,6 +63,7 @@ impl UdpDoor {
         intake: Arc<Intake>,
         ledger: Ledger,
         clock: Clock,
+        storms: Arc<Storms>,
         deadline: Duration,
     ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
@@ -72,6 +76,7 @@ impl UdpDoor {
             intake,
             ledger,
             clock,
+            storms,
             deadline_ns: AtomicU64::new(nanos(deadline)),
             beat: Beat::default(),
             unsent,
@@ -167,6 +172,7 @@ impl UdpDoor {
     ) {
         let mut moment = self.moment();
         let mut cx = Pump::new(moment.instant);
+        let mut rejected = None;
         for (buffer, meta) in batch {
             let back = Return {
                 to: meta.addr,
@@ -193,7 +199,11 @@ impl UdpDoor {
                     .intake
                     .handle(datagram, meta.addr, moment, &mut cx, out)
                 {
-                    Handled::Silent(_) | Handled::Quiet => {}
+                    Handled::Silent(cause) => {
+                        trace!(peer = %meta.addr, cause = cause.word(), "datagram dropped");
+                        self.note_rejected(&mut rejected, Source::of(meta.addr.ip()));
+                    }
+                    Handled::Quiet => {}
                     Handled::Answered => {
                         if outbox.push(out, back, self.state.max_gso_segments()) {
                             outbox.drain(|transmit, answers| self.transmit(transmit, answers));
@@ -205,6 +215,21 @@ impl UdpDoor {
         }
         outbox.drain(|transmit, answers| self.transmit(transmit, answers));
         cx.merge(self.hub.metrics());
+        if let Some((source, count)) = rejected {
+            self.storms.note(source, count);
+        }
+    }
+
+    /// A flood comes from one source after the other, and is noted so: not each datagram by itself.
+    fn note_rejected(&self, run: &mut Option<(Source, u64)>, source: Source) {
+        match run {
+            Some((same, count)) if *same == source => *count += 1,
+            _ => {
+                if let Some((other, count)) = run.replace((source, 1)) {
+                    self.storms.note(other, count);
+                }
+            }
+        }
     }
 
     fn moment(&self) -> Moment {

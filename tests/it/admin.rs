@@ -12,7 +12,7 @@ use crate::support::{eventually, within, write_secret};
 const TOKEN: &str = "0123456789abcdef-of-the-admin";
 
 /// Every page that is read with GET.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "/",
     "/metrics",
     "/healthz",
@@ -22,6 +22,8 @@ const PAGES: [&str; 9] = [
     "/debug/pprof/flamegraph?seconds=1",
     "/debug/pprof/tasks",
     "/debug/pprof/tasks?debug=1",
+    "/v1/log",
+    "/v1/storms",
 ];
 
 fn reloads(scrape: &Scrape) -> u64 {

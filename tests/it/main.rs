@@ -39,7 +39,10 @@ mod profiles;
 mod proxy;
 mod tls;
 
+mod docker;
 mod drain;
+mod health;
+mod log;
 mod measurements;
 mod metrics;
 mod privileges;
@@ -49,3 +52,4 @@ mod systemd;
 mod readme;
 mod seeds;
 mod tidy;
+mod version;

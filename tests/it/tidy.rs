@@ -53,7 +53,15 @@ const LONG: [(&str, &str); 10] = [
 const LAYERS: [&[&str]; 7] = [
     &["sync"],
     &["wire"],
-    &["clock", "ledger", "metrics", "throttle", "store"],
+    &[
+        "clock",
+        "ledger",
+        "metrics",
+        "redaction",
+        "store",
+        "throttle",
+        "version",
+    ],
     &["hub"],
     &["transport"],
     &["daemon"],

@@ -102,6 +102,7 @@ impl Changes {
         section!(changes, &file.log, log = Log {
             live level = "log.level",
             restart format = "log.format",
+            live users = "log.users",
         });
         changes
     }

@@ -101,7 +101,8 @@ impl Settings {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         };
-        line(out, "format", quoted(format))
+        line(out, "format", quoted(format))?;
+        line(out, "users", quoted(self.log.users.word()))
     }
 }
 

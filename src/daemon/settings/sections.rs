@@ -12,6 +12,7 @@ use super::{
     Admin, Clients, Drain, History, Log, LogFormat, Push, Settings, Udp, Unsigned, keys, listeners,
     tokens,
 };
+use crate::redaction::Names;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -184,9 +185,11 @@ fn log(table: Table<'_>) -> Log {
         ("trace", LevelFilter::TRACE),
     ];
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let users = Names::ALL.map(|names| (names.word(), names));
     let log = Log {
         level: table.choice("level", LevelFilter::INFO, &levels),
         format: table.choice("format", LogFormat::Text, &formats),
+        users: table.choice("users", Names::Plain, &users),
     };
     table.finish();
     log

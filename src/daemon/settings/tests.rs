@@ -3,6 +3,7 @@ mod together;
 mod tokens;
 
 use super::*;
+use crate::redaction::Names;
 
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -130,6 +131,7 @@ fn every_key_with_a_default_can_be_set() {
         [log]
         level = "debug"
         format = "json"
+        users = "hashed"
         "#
     );
     let settings = good(&text);
@@ -197,7 +199,8 @@ fn every_key_with_a_default_can_be_set() {
         settings.log,
         Log {
             level: LevelFilter::DEBUG,
-            format: LogFormat::Json
+            format: LogFormat::Json,
+            users: Names::Hashed,
         }
     );
 }
@@ -218,7 +221,7 @@ fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     check(
         "[log]\ncolour = true",
         "2:1",
-        &["known here: level, format"],
+        &["known here: level, format, users"],
     );
     check(
         "[[listeners]]\n adress = \"127.0.0.1:1\"",

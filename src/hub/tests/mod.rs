@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod commands;
+mod ends;
 mod kept;
 mod keys;
 mod model;

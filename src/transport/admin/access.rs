@@ -55,7 +55,7 @@ pub struct Gate {
     pub hosts: Box<[String]>,
 }
 
-/// Every page: its path, the one method that it takes, and the parameters that it knows.
+/// Every page: its path, a method that it takes, and the parameters that it knows then.
 ///
 /// A path of services ([`services::PATHS`]) checks its parameters, and who asks, itself.
 pub(super) const PAGES: &[(&str, Method, &[&str])] = &[
@@ -69,6 +69,9 @@ pub(super) const PAGES: &[(&str, Method, &[&str])] = &[
     ("/debug/pprof/heap", Method::GET, &[]),
     ("/debug/pprof/tasks", Method::GET, &["debug"]),
     ("/v1/profiling/heap", Method::POST, &[]),
+    ("/v1/storms", Method::GET, &[]),
+    ("/v1/log", Method::GET, &[]),
+    ("/v1/log", Method::POST, &[]),
     ("/v1/reload", Method::POST, &[]),
     ("/v1/push", Method::POST, &[]),
     ("/v1/presence", Method::GET, &[]),

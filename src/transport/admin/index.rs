@@ -4,11 +4,12 @@ use axum::extract::State;
 use axum::response::Html;
 
 use super::AdminState;
+use crate::version;
 
 /// What there is to see.
 pub(super) async fn root(State(state): State<AdminState>) -> Html<String> {
     let phase = state.phase.now().word();
-    let version = env!("CARGO_PKG_VERSION");
+    let version = version::SHORT;
     Html(format!(
         "<!doctype html>\n<meta charset=\"utf-8\">\n<title>pushgate</title>\n\
          <h1>pushgate {version}</h1>\n<p>This gateway is {phase}.</p>\n<ul>\n\

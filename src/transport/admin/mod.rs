@@ -12,6 +12,8 @@
 //! | `/debug/pprof/heap` | memory held by where it was allocated, gzipped protobuf |
 //! | `/debug/pprof/tasks` | live tasks by kind and site, gzipped protobuf; text with `?debug=1` |
 //! | `POST /v1/profiling/heap` | switches the samples for `heap` on or off |
+//! | `/v1/log` | the level of the log, as JSON; `POST` changes it |
+//! | `/v1/storms` | the storm that is going on, and the last ones, as JSON |
 //! | `POST /v1/reload` | reads the configuration again and says what came of it, as JSON |
 //! | `/v1/push`, `/v1/presence`, `/v1/kick`, `/v1/groups` | requests of services ([`services`]) |
 //! | `/v1/openapi.json` | these four for programs, OpenAPI 3.1 |
@@ -20,6 +22,7 @@
 //! the pages do not know the hub: what they show of it comes through the handles of [`AdminState`].
 
 pub mod access;
+pub mod log;
 pub mod reload;
 mod serve;
 pub mod services;
@@ -32,6 +35,7 @@ mod names;
 mod openapi;
 mod profile;
 mod proto;
+mod storms;
 mod tasks;
 
 #[cfg(test)]
@@ -51,6 +55,7 @@ use axum::routing::{get, post};
 pub use serve::{TASKS_MAX, serve};
 
 use super::phase::PhaseCell;
+use super::storms::Storms;
 use crate::ledger::{Leaks, Ledger};
 use crate::metrics::{Live, Metrics};
 use access::Gate;
@@ -78,6 +83,10 @@ pub struct AdminState {
     pub reloads: Reloads,
     /// Where requests of services go.
     pub services: Arc<Services>,
+    /// What is known of storms.
+    pub storms: Arc<Storms>,
+    /// Where the level of the log is asked for.
+    pub log: log::Handle,
     /// The address of the door as bound.
     pub address: SocketAddr,
 }
@@ -103,6 +112,8 @@ pub fn router(state: AdminState) -> Router {
         .route("/debug/pprof/heap", get(heap::heap))
         .route("/debug/pprof/tasks", get(tasks::tasks))
         .route("/v1/profiling/heap", post(heap::set))
+        .route("/v1/storms", get(storms::storms))
+        .route("/v1/log", get(log::show).post(log::ask))
         .route("/v1/reload", post(reload::reload))
         .route("/v1/openapi.json", get(openapi::openapi))
         .merge(services::routes())

@@ -58,6 +58,8 @@ impl Door {
             leaks: Leaks::default(),
             gate: Arc::default(),
             reloads: Reloads::channel().0,
+            storms: Arc::default(),
+            log: None,
             address: listener.local_addr().unwrap(),
         };
         change(&mut state);

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::hub::holds::Holds;
 use crate::hub::{Hub, Options};
 use crate::metrics::Metrics;
+use crate::redaction::{Names, Redaction};
 use crate::transport::auth::Auth;
 use crate::transport::closed::ClosedRing;
 use crate::transport::connection::ClientLimits;
@@ -44,6 +45,8 @@ fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
             max_hello: 16_384,
             max_frame: 4_096,
         }),
+        storms: Arc::default(),
+        names: Redaction::new(Names::Plain),
         turns: Semaphore::new(1),
         proxy_log: Throttle::new(LOG_PERIOD, &metrics),
         draining: AtomicBool::new(false),

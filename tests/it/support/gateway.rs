@@ -108,6 +108,22 @@ impl Gateway {
         })
     }
 
+    /// From now on nobody reads its log.
+    pub(crate) fn stall_log(&self) {
+        self.process.stderr_is_read.shut();
+    }
+
+    /// Somebody reads its log again.
+    pub(crate) fn read_log(&self) {
+        self.process.stderr_is_read.open();
+    }
+
+    /// Waits for its end while nobody need read its log: the exit code.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.process.wait()
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         let id = i32::try_from(self.process.id()).expect("a process id fits");
         Pid::from_raw(id).expect("a process has an id that is not 0")
@@ -135,6 +151,16 @@ impl Gateway {
     pub(crate) async fn get_with(&self, path: &str, header: &str) -> (u16, String) {
         let headers = format!("Host: {}\r\n{header}\r\n", self.admin);
         self.ask(&format!("GET {path}"), &headers, "").await
+    }
+
+    /// Status and body of what a page says to JSON.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let headers = format!(
+            "Host: {}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n",
+            self.admin
+        );
+        self.ask(&format!("POST {path}"), &headers, body).await
     }
 
     /// Status and answer of a reload that somebody asks the admin door for.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,29 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) stdout: Receiver<String>,
     pub(crate) stderr: Receiver<String>,
+    /// Whether standard error is read.
+    pub(crate) stderr_is_read: Gate,
+}
+
+/// Holds a thread up while it is shut.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn shut(&self) {
+        *self.0.0.lock().expect("nobody panics in here") = true;
+    }
+
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().expect("nobody panics in here") = false;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_shut = self.0.0.lock().expect("nobody panics in here");
+        let waited = self.0.1.wait_while(is_shut, |is_shut| *is_shut);
+        drop(waited.expect("nobody panics in here"));
+    }
 }
 
 impl Process {
@@ -28,12 +52,16 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let stdout = lines(child.stdout.take().expect("stdout is piped"));
-        let stderr = lines(child.stderr.take().expect("stderr is piped"));
+        let stderr_is_read = Gate::default();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stdout = lines(stdout, Gate::default());
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let stderr = lines(stderr, stderr_is_read.clone());
         Self {
             child,
             stdout,
             stderr,
+            stderr_is_read,
         }
     }
 
@@ -47,7 +75,7 @@ impl Process {
         thread::spawn(move || {
             // Waits for the process to open its end.
             let pipe = File::open(pipe).expect("the pipe is there");
-            send_lines(pipe, &tx);
+            send_lines(pipe, &tx, &Gate::default());
         });
         let child = command.spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
@@ -55,12 +83,26 @@ impl Process {
             child,
             stdout: mpsc::channel().1,
             stderr,
+            stderr_is_read: Gate::default(),
         }
     }
 
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits for its end, whether or not anybody reads what it writes: the exit code.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + STEP;
+        loop {
+            match self.child.try_wait().expect("a child can be waited for") {
+                Some(status) => return status.code(),
+                None if Instant::now() >= deadline => panic!("not ended within {STEP:?}"),
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 
     /// The exit code, and what is left of standard output and standard error.
@@ -79,6 +121,7 @@ impl Drop for Process {
         // It may have ended by itself, and then there is nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.stderr_is_read.open();
         if thread::panicking() {
             for line in self.stderr.try_iter() {
                 eprintln!("{line}");
@@ -88,14 +131,17 @@ impl Drop for Process {
 }
 
 /// The lines of a pipe, read by a thread that ends with the pipe.
-fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+fn lines(pipe: impl Read + Send + 'static, gate: Gate) -> Receiver<String> {
     let (tx, rx) = mpsc::channel();
-    thread::spawn(move || send_lines(pipe, &tx));
+    thread::spawn(move || send_lines(pipe, &tx, &gate));
     rx
 }
 
-fn send_lines(pipe: impl Read, lines: &Sender<String>) {
-    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+fn send_lines(pipe: impl Read, lines: &Sender<String>, gate: &Gate) {
+    let mut read = BufReader::new(pipe).lines().map_while(Result::ok);
+    loop {
+        gate.pass();
+        let Some(line) = read.next() else { return };
         if lines.send(line).is_err() {
             return;
         }

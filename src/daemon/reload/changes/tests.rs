@@ -27,7 +27,7 @@ fn between(running: &str, file: &str) -> (String, String) {
 }
 
 /// A value that is not the default, for each key that has one; empty: see below.
-const OTHER: [(&str, &str); 41] = [
+const OTHER: [(&str, &str); 42] = [
     ("clients.handshake_timeout", "\"1s\""),
     ("clients.heartbeat", "\"1m\""),
     ("clients.max_connections", "3"),
@@ -64,6 +64,7 @@ const OTHER: [(&str, &str); 41] = [
     ("drain.spread", "\"5s\""),
     ("log.level", "\"debug\""),
     ("log.format", "\"json\""),
+    ("log.users", "\"hashed\""),
     ("listeners.name", "\"lan\""),
     ("listeners.address", "\"127.0.0.1:5\""),
     ("keys.id", ""),

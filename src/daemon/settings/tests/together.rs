@@ -221,7 +221,8 @@ fn what_is_printed_means_the_same() {
         not_before = 2026-01-01T00:00:00Z\nnot_after = 2100-01-01T00:00:00.25+01:00\n\
         [[listeners]]\nname = \"a \\\"b\\\"\"\naddress = \"[::1]:1\"\n\
         [clients]\nqueue_bytes = \"2MiB\"\nheartbeat = \"90s\"\n[push]\ndeadline = \"0ms\"\n\
-        [admin]\nhosts = [\"push.example\"]\n[log]\nlevel = \"off\"\nformat = \"json\"\n"
+        [admin]\nhosts = [\"push.example\"]\n[log]\nlevel = \"off\"\nformat = \"json\"\n\
+        users = \"hidden\"\n"
     );
     for settings in [Settings::default(), good(&text)] {
         let printed = settings.to_toml();
