@@ -198,6 +198,14 @@ metrics! {
     /// Messages that are kept no longer, by why they went.
     history_removed: CounterFamily = "pushgate_history_removed_total"
         (Labels::one("cause", Gone::ALL.map(Gone::word)));
+    /// Bytes of the history on disk.
+    store_bytes: IntGauge = "pushgate_store_bytes" (());
+    /// Whether the history cannot be written to disk now: 1, else 0.
+    store_failing: IntGauge = "pushgate_store_failing" (());
+    /// Writes and syncs of the history that failed.
+    store_failures: IntCounter = "pushgate_store_failures_total" (());
+    /// Time of a sync of the history to disk.
+    store_sync: Histogram = "pushgate_store_sync_seconds" (DURATION_BUCKETS);
     /// Devices forgotten before their time, because more were gone than are remembered.
     devices_forgotten: IntCounter = "pushgate_devices_forgotten_total" (());
     /// Devices that are gone and of which something is remembered now.

@@ -62,6 +62,8 @@ impl Tasks {
 
 fn explain(kind: Kind, parts: &Parts, passing: u64, deadline: Duration) -> Option<Explained> {
     let jobs = parts.jobs.len() as u64;
+    // A push that is spread takes so much longer.
+    let spread = parts.intake.options().max_spread;
     let (live, age) = match kind {
         Kind::Session => {
             let known = parts.hub.sessions() + parts.clients.strangers.len();
@@ -70,13 +72,15 @@ fn explain(kind: Kind, parts: &Parts, passing: u64, deadline: Duration) -> Optio
         Kind::Refusal => (REFUSALS_MAX as u64, Some(REFUSAL_AGE)),
         Kind::PushJob => (
             jobs,
-            Some(deadline.saturating_mul(JOB_DEADLINES).max(JOB_AGE_MIN)),
+            Some(deadline.saturating_mul(JOB_DEADLINES).max(JOB_AGE_MIN) + spread),
         ),
-        Kind::PushHandler => (jobs, Some(deadline.saturating_add(HANDLER_SLACK))),
+        Kind::PushHandler => (jobs, Some(deadline.saturating_add(HANDLER_SLACK) + spread)),
         Kind::Listener => (parts.entrances.len() as u64, None),
         Kind::Admin => (admin::TASKS_MAX as u64, None),
         // Loops, one or two of each.
         Kind::Udp | Kind::Heartbeat | Kind::Signal | Kind::Log => (1, None),
+        // The thread, and a sync that is under way.
+        Kind::Store => (2, None),
         // Of the command line.
         Kind::Client => return None,
     };

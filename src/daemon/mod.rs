@@ -7,6 +7,7 @@ mod admin;
 mod doors;
 mod drain;
 mod heartbeat;
+mod history;
 mod leaks;
 mod live;
 mod options;
@@ -38,6 +39,7 @@ use crate::hub::remembered::Remembered;
 use crate::ledger::{Kind, Leaks, Ledger};
 use crate::metrics::Metrics;
 use crate::redaction::Redaction;
+use crate::store::Store;
 use crate::throttle::Throttle;
 use crate::transport;
 use crate::transport::admin::access::Gate;
@@ -68,6 +70,7 @@ pub struct Gateway {
     clock: Clock,
     phase: PhaseCell,
     parts: Parts,
+    store: Option<Store>,
     listeners: Vec<Listening>,
     admin: TcpListener,
     /// Where doors stand that were passed.
@@ -126,6 +129,7 @@ impl Gateway {
         let remembers_from_ms = clock.now_ms() + millis(settings.udp.future);
         let own = (metrics, &ledger, &clock);
         let parts = Parts::new(&settings, own, open.udp, remembers_from_ms)?;
+        let store = history::open(&settings.history, &parts.hub, &clock)?;
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             addresses: open.addresses,
@@ -133,6 +137,7 @@ impl Gateway {
             clock,
             phase: PhaseCell::starting(),
             parts,
+            store,
             listeners: open.listeners,
             admin: open.admin,
             places: open.places,
@@ -195,6 +200,11 @@ impl Gateway {
         let kernel = Kernel::of(udp.socket(), &sockets).context("the sockets")?;
         let stop = self.ledger.stop_token().clone();
         let ledger = &self.ledger;
+        let settings = self.settings.load_full();
+        let own = (ledger, &self.clock);
+        let keeper = self
+            .store
+            .map(|store| history::serve(store, &settings.history, &self.parts, own));
         for (listener, entrance) in self.listeners.into_iter().zip(&*self.parts.entrances) {
             let address = listener.socket.local_addr().context("a listener")?;
             info!(target: "pushgate", door = entrance.name(), %address, "listening");
@@ -256,6 +266,9 @@ impl Gateway {
         self.phase.advance(Phase::Draining);
         let settings = self.settings.load_full();
         let drained = drain::drain(&self.parts, &settings, &self.notify).await;
+        if let Some(keeper) = keeper {
+            history::close(keeper).await;
+        }
         // What is logged from here on is written at the end of the process.
         if let Some(log) = &log {
             log.release();

@@ -27,7 +27,7 @@ mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -38,6 +38,7 @@ use zeroize::Zeroizing;
 pub use listeners::Tls;
 pub use problem::{Problem, Problems};
 
+use crate::hub::keeper::Durability;
 use crate::redaction::Names;
 use crate::transport::auth;
 use crate::wire::datagram::Op;
@@ -169,6 +170,10 @@ pub struct History {
     pub bytes: u64,
     /// The longest ttl; whole seconds that fit 32 bits.
     pub max_ttl: Duration,
+    /// The directory that it is rebuilt from at a start; without one it is lost at the exit.
+    pub path: Option<PathBuf>,
+    /// When a kept push counts as stored, with a path.
+    pub sync: Durability,
 }
 
 /// How a client says who it is.

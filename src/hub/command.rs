@@ -163,6 +163,7 @@ impl Intake {
             digest: command.digest,
             time_ms: command.time_ms,
             body: command.body,
+            source: None,
         };
         let lane = usize::from(command.id[0]) % LANES;
         let alone = lock(&self.commands.lanes[lane]);

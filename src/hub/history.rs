@@ -42,6 +42,9 @@ pub(crate) struct History {
     pub(super) number: u64,
     /// What was dropped for targets whose lanes are gone.
     pub(super) floor: Floor,
+    /// Numbers that are kept no longer, for the store; with when one would have expired that was
+    /// dropped before. Taken once a second.
+    gone: Option<Vec<(u64, Option<Instant>)>>,
 }
 
 struct Slot {
@@ -236,8 +239,27 @@ impl Hub {
             drop(state);
             self.registry.remove_if_empty(still, lane);
         }
+        if let Some(gone) = &mut still.gone {
+            let until = floor.until.filter(|_| why == Gone::Dropped);
+            gone.push((floor.number, until));
+        }
         self.metrics.history_removed(why);
         message.leave_history(Arc::strong_count(&message) > 1);
+    }
+
+    /// From now on it is noted what is kept no longer.
+    pub(super) fn watch_history(&self) {
+        self.log.still().gone = Some(Vec::new());
+    }
+
+    /// What is kept no longer, since the last call.
+    pub(super) fn take_gone(&self) -> Vec<(u64, Option<Instant>)> {
+        self.log
+            .still()
+            .gone
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Lets go of up to `max` messages that have expired; true when none is left. Once a second is

@@ -4,8 +4,8 @@
 //! before the MAC has passed, and nothing unauthenticated is answered.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -15,6 +15,7 @@ use super::command::Commands;
 use super::freshness::Freshness;
 use super::holds::Holds;
 use super::job::{Job, Jobs};
+use super::keeper::Keeper;
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Known, Remembered};
 use super::requests::{Call, Carried, Change, Outcome, at_once};
@@ -58,6 +59,7 @@ pub struct Intake {
     strangers: Strangers,
     draining: AtomicBool,
     pub(super) commands: Commands,
+    keeper: OnceLock<Arc<Keeper>>,
 }
 
 /// What became of a datagram.
@@ -92,6 +94,8 @@ pub(super) struct Asked<'a> {
     pub(super) time_ms: Option<u64>,
     /// As it stands in a datagram; `None` where what was said cannot be one.
     pub(super) body: Option<&'a [u8]>,
+    /// Of a datagram: what comes from one stays in order.
+    pub(super) source: Option<SocketAddr>,
 }
 
 /// What became of an authentic request.
@@ -154,7 +158,18 @@ impl Intake {
             strangers: Strangers::default(),
             draining,
             commands: Commands::default(),
+            keeper: OnceLock::new(),
         }
+    }
+
+    /// Kept pushes go through this store, from before the first one.
+    pub fn set_keeper(&self, keeper: Arc<Keeper>) {
+        // Once: a second store would be another history.
+        let _ = self.keeper.set(keeper);
+    }
+
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.get().map(|keeper| &**keeper)
     }
 
     /// From now on these are the keys, from the next datagram on; for a reload, which is one at a
@@ -221,6 +236,7 @@ impl Intake {
             },
             time_ms: Some(header.time_ms),
             body: Some(verified.body()),
+            source: Some(source),
         };
         match self.take(&asked, held, account, moment, cx) {
             Taken::Known(ended) => answered(answer.as_ref(), moment, &ended, &[], out),
@@ -293,6 +309,7 @@ impl Intake {
             digest,
             held,
             account,
+            source: asked.source,
             moment,
             cx,
         };

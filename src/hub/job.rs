@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
+use super::log::{Appended, Placed};
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Remembered};
 use super::spread::Spread;
@@ -25,6 +27,8 @@ use crate::wire::reason::Status;
 
 /// Sessions that a walk visits before it yields: about half a millisecond of writes.
 const STEP: usize = 128;
+/// What a job waits for the store at most: a disk that hangs must not hold jobs for ever.
+const STORE_MAX: Duration = Duration::from_secs(60);
 /// How often a spread looks who is due: no timer is finer, and no client need wait for longer.
 const PACE_MIN: Duration = Duration::from_millis(10);
 const PACE_MAX: Duration = Duration::from_secs(1);
@@ -175,6 +179,13 @@ pub struct Job {
 pub(super) enum Work {
     Walk(Walk),
     Spread(Spread),
+    Stored(Stored),
+}
+
+/// A push that goes through the store: where it is told its place, and that it is on disk.
+pub(super) struct Stored {
+    pub(super) placed: oneshot::Receiver<Placed>,
+    pub(super) synced: Option<watch::Receiver<u64>>,
 }
 
 impl Work {
@@ -182,6 +193,7 @@ impl Work {
         match self {
             Self::Walk(walk) => walk.seq(),
             Self::Spread(spread) => spread.seq(),
+            Self::Stored(_) => 0,
         }
     }
 
@@ -189,6 +201,8 @@ impl Work {
         match self {
             Self::Walk(walk) => walk.target(),
             Self::Spread(spread) => spread.target(),
+            // Not known before it has its place.
+            Self::Stored(_) => None,
         }
     }
 
@@ -196,6 +210,7 @@ impl Work {
         match self {
             Self::Walk(walk) => walk.targets(),
             Self::Spread(spread) => spread.targets(),
+            Self::Stored(_) => 0,
         }
     }
 
@@ -203,6 +218,7 @@ impl Work {
         match self {
             Self::Walk(walk) => walk.size(),
             Self::Spread(spread) => spread.progress().1,
+            Self::Stored(_) => 0,
         }
     }
 
@@ -210,7 +226,7 @@ impl Work {
     pub(super) fn number(&self) -> u64 {
         match self {
             Self::Walk(walk) => walk.number(),
-            Self::Spread(_) => 0,
+            Self::Spread(_) | Self::Stored(_) => 0,
         }
     }
 }
@@ -222,8 +238,6 @@ pub(super) struct Record {
     pub(super) id: Id,
     pub(super) progress: Arc<Progress>,
     pub(super) started: Instant,
-    /// Of a kept message; else 0.
-    pub(super) number: u64,
     pub(super) done: bool,
 }
 
@@ -236,7 +250,7 @@ impl Record {
             status,
             counts: self.progress.counts(),
             elapsed_ms: millis(elapsed),
-            number: self.number,
+            number: self.progress.number(),
         };
         let metrics = self.hub.metrics();
         metrics.request(Op::Push, status);
@@ -262,14 +276,14 @@ impl Job {
     }
 
     /// The number of its message; 0 for a live one.
-    pub const fn number(&self) -> u64 {
-        self.record.number
+    pub fn number(&self) -> u64 {
+        self.record.progress.number()
     }
 
     /// Over which time its deliveries are spread.
     pub fn spread(&self) -> Duration {
         match &self.work {
-            Work::Walk(_) => Duration::ZERO,
+            Work::Walk(_) | Work::Stored(_) => Duration::ZERO,
             Work::Spread(spread) => spread.over(),
         }
     }
@@ -283,11 +297,13 @@ impl Job {
             hurry,
             permit,
         } = self;
+        let mut status = Status::Done;
         match work {
             Work::Walk(walk) => walk_to_end(walk, &record, &turns).await,
             Work::Spread(spread) => spread_to_end(spread, &record, &turns, &hurry).await,
+            Work::Stored(stored) => status = stored_to_end(stored, &record, &turns).await,
         }
-        let ended = record.finish(Status::Done);
+        let ended = record.finish(status);
         drop((record, permit));
         // Nobody waits for one who may have left: this never blocks, and a lost receiver is no
         // error.
@@ -309,6 +325,34 @@ async fn walk_to_end(mut walk: Walk, record: &Record, turns: &Semaphore) {
         }
         tokio::task::yield_now().await;
         cx.now = monotonic();
+    }
+}
+
+/// TIMEOUT where the store did not say in time what became of it.
+async fn stored_to_end(stored: Stored, record: &Record, turns: &Semaphore) -> Status {
+    let Stored { placed, synced } = stored;
+    let Ok(Ok(placed)) = timeout(STORE_MAX, placed).await else {
+        return Status::Timeout;
+    };
+    let number = match placed.appended {
+        Appended::Nobody(number) => number,
+        Appended::Walk(walk) => {
+            let number = walk.number();
+            record.progress.set_number(number);
+            walk_to_end(walk, record, turns).await;
+            number
+        }
+    };
+    record.progress.set_number(number);
+    if !placed.is_kept {
+        return Status::NotKept;
+    }
+    let Some(mut synced) = synced.filter(|_| number > 0) else {
+        return Status::Done;
+    };
+    match timeout(STORE_MAX, synced.wait_for(|upto| *upto >= number)).await {
+        Ok(Ok(_)) => Status::Done,
+        _ => Status::Timeout,
     }
 }
 
@@ -343,7 +387,7 @@ async fn spread_to_end(
             continue;
         }
         // Over when it is time to hurry; then there is no more to wait for.
-        let _ = tokio::time::timeout(pace, hurry.cancelled()).await;
+        let _ = timeout(pace, hurry.cancelled()).await;
     }
 }
 

@@ -9,8 +9,9 @@ use smallvec::SmallVec;
 
 use super::collapse::CollapseKey;
 use super::history::History;
-use super::lane::Lane;
+use super::lane::{Lane, State};
 use super::message::{Draft, Kept, Message, More, Named, Totals};
+use super::shelf::Floor;
 use super::walk::{Reached, Walk};
 use super::{Hub, Options};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -109,6 +110,32 @@ pub enum Appended {
     Walk(Walk),
 }
 
+impl Appended {
+    fn of(message: Arc<Message>, reached: SmallVec<[Reached; 1]>) -> Self {
+        match reached.is_empty() {
+            true => Self::Nobody(message.number()),
+            false => Self::Walk(Walk::new(message, reached)),
+        }
+    }
+}
+
+/// A push that came through the store.
+pub struct Placed {
+    /// Its place.
+    pub(super) appended: Appended,
+    /// False for one that was to be kept and went out as a live one.
+    pub(super) is_kept: bool,
+}
+
+impl Placed {
+    pub(super) const fn nowhere() -> Self {
+        Self {
+            appended: Appended::Nobody(0),
+            is_kept: false,
+        }
+    }
+}
+
 /// Why nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -143,23 +170,73 @@ impl Hub {
                 }
             }
             let Some(draft) = draft.take() else { break };
-            let message = self.message(push, draft, &mut still, now);
-            for reached in &mut reached {
-                reached.previous = reached.lane.append(reached.index, &message);
-            }
-            if push.ttl.is_some() {
-                let lanes = self.shelves(push, &still);
-                self.keep(&mut still, &message, lanes, now);
-                self.log.number.store(message.number(), Ordering::Release);
-            }
-            self.log.publish(&still);
+            let message = self.place(push, draft, &mut reached, &mut still, now);
             drop(still);
-            return Ok(match reached.is_empty() {
-                true => Appended::Nobody(message.number()),
-                false => Appended::Walk(Walk::new(message, reached)),
-            });
+            return Ok(Appended::of(message, reached));
         }
         Err(Refused::Budget)
+    }
+
+    /// Whether a push would be taken now.
+    ///
+    /// # Errors
+    /// When the sender is too fast.
+    pub(super) fn admits(&self, push: &Push<'_>) -> Result<(), Refused> {
+        let _still = self.log.still();
+        self.reach(push).map(drop)
+    }
+
+    /// Gives `push` its place whatever stands against it: it was asked before, and the store has
+    /// it.
+    pub(super) fn append_unasked(&self, push: &Push<'_>, now: Instant) -> Appended {
+        let draft = Draft::new(push.targets, push.payload);
+        let mut still = self.log.still();
+        let mut reached = self.members_of(push, |_| true).unwrap_or_default();
+        if push.ttl.is_none() && reached.is_empty() {
+            return Appended::Nobody(0);
+        }
+        let message = self.place(push, draft, &mut reached, &mut still, now);
+        drop(still);
+        Appended::of(message, reached)
+    }
+
+    fn place(
+        &self,
+        push: &Push<'_>,
+        draft: Draft,
+        reached: &mut [Reached],
+        still: &mut Still<'_>,
+        now: Instant,
+    ) -> Arc<Message> {
+        let message = self.message(push, draft, still, now);
+        for reached in reached {
+            reached.previous = reached.lane.append(reached.index, &message);
+        }
+        if push.ttl.is_some() {
+            let lanes = self.shelves(push, still);
+            self.keep(still, &message, lanes, now);
+            self.log.number.store(message.number(), Ordering::Release);
+        }
+        self.log.publish(still);
+        message
+    }
+
+    /// The number of the next kept message, for the one who gives them out.
+    pub(super) fn next_number(&self) -> u64 {
+        self.log.still().number + 1
+    }
+
+    /// The next number, and up to which one messages were dropped, until when that matters.
+    pub(super) fn go_on_from(&self, next: u64, (dropped, until): (u64, Instant)) {
+        let mut still = self.log.still();
+        still.number = still.number.max(next.saturating_sub(1));
+        let (number, until) = (dropped, Some(until));
+        still.floor.raise(Floor {
+            number,
+            seq: 0,
+            until,
+        });
+        self.log.number.store(still.number, Ordering::Release);
     }
 
     /// The message at the place behind the head; a kept one takes its number.
@@ -213,13 +290,25 @@ impl Hub {
         lanes
     }
 
-    /// The lanes of a push that have members, under the log's lock.
+    /// The lanes of a push that have members, under the log's lock; an error where one of them has
+    /// too many that are behind.
     pub(super) fn reach(&self, push: &Push<'_>) -> Result<SmallVec<[Reached; 1]>, Refused> {
         let Options {
             queue_messages,
             queue_bytes,
             ..
         } = self.options();
+        self.members_of(push, |state| {
+            !state.is_congested() && !state.is_flooded(queue_messages, queue_bytes)
+        })
+        .ok_or(Refused::Congested)
+    }
+
+    fn members_of(
+        &self,
+        push: &Push<'_>,
+        is_open: impl Fn(&State) -> bool,
+    ) -> Option<SmallVec<[Reached; 1]>> {
         let mut lanes = SmallVec::<[Reached; 1]>::new();
         // A target named twice counts once.
         let mut named = HashSet::new();
@@ -232,8 +321,8 @@ impl Hub {
                 continue;
             }
             let state = lane.lock();
-            if state.is_congested() || state.is_flooded(queue_messages, queue_bytes) {
-                return Err(Refused::Congested);
+            if !is_open(&state) {
+                return None;
             }
             let is_empty = state.members.is_empty();
             drop(state);
@@ -245,7 +334,7 @@ impl Hub {
                 });
             }
         }
-        Ok(lanes)
+        Some(lanes)
     }
 
     /// Makes room in the memory budget: who is furthest behind goes first. An error where that

@@ -34,6 +34,7 @@ pub mod holds;
 pub mod inspect;
 pub mod intake;
 pub mod job;
+pub mod keeper;
 pub(crate) mod lane;
 mod log;
 mod membership;
@@ -68,7 +69,7 @@ use session::{Inner, Session};
 
 pub use confirm::{Confirmed, NeverSent};
 pub use end::Ahead;
-pub use log::{Appended, Push, Refused, Target};
+pub use log::{Appended, Placed, Push, Refused, Target};
 pub use registry::{Attach, AttachError};
 pub use replay::Resume;
 pub use session::{Sink, Wants};
@@ -156,8 +157,8 @@ pub struct Hub {
     next_session: AtomicU64,
     /// The moment from which ticks count.
     started: Instant,
-    /// Told in WELCOME; another one at every start.
-    epoch: u64,
+    /// Told in WELCOME; another one at every start without a store.
+    epoch: AtomicU64,
     /// The tick of the last look at what expires, for those who have no clock at hand.
     latest_tick: AtomicU32,
 }
@@ -173,9 +174,18 @@ impl Hub {
             devices: Devices::default(),
             next_session: AtomicU64::new(1),
             started: now,
-            epoch,
+            epoch: AtomicU64::new(epoch),
             latest_tick: AtomicU32::new(0),
         }
+    }
+
+    /// The epoch of the numbers, before anybody is told another.
+    pub fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     /// The bounds of this moment.

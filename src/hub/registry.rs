@@ -255,7 +255,7 @@ impl Hub {
             }
         }
         let at = (head, now);
-        let resumed = Resumed::decide(attach.resume, self.epoch, inner, &still, at);
+        let resumed = Resumed::decide(attach.resume, self.epoch(), inner, &still, at);
         inner.position = resumed.position;
         for handle in &mut inner.handles {
             handle.from = resumed.position;
@@ -272,7 +272,7 @@ impl Hub {
             heartbeat_s: attach.heartbeat_s,
             max_frame: self.options().max_frame,
             session: id,
-            epoch: self.epoch,
+            epoch: self.epoch(),
             cursor,
         }));
         for handle in inner.handles.iter().skip(2) {

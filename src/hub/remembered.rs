@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -43,21 +43,26 @@ pub struct Ended {
 pub struct Progress {
     counts: [AtomicU32; 4],
     visited: AtomicUsize,
-    number: u64,
+    number: AtomicU64,
 }
 
 impl Progress {
     /// For a message with this number; 0 for a live one.
     pub fn of(number: u64) -> Self {
         Self {
-            number,
+            number: AtomicU64::new(number),
             ..Self::default()
         }
     }
 
-    /// The number of the message.
-    pub const fn number(&self) -> u64 {
-        self.number
+    /// The number of the message, as far as it has one.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// The message has got its number.
+    pub fn set_number(&self, number: u64) {
+        self.number.store(number, Ordering::Relaxed);
     }
 
     /// Notes the counts and the visits so far.

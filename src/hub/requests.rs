@@ -1,14 +1,17 @@
 //! What requests do, once they are known to be fresh, permitted and well-formed.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
 use super::Closing;
 use super::access::Held;
 use super::intake::{Intake, Moment};
-use super::job::{Job, JobPermit, Record, Work, millis};
+use super::job::{Job, JobPermit, Record, Stored, Work, millis};
+use super::keeper::{Incoming, Keeper};
 use super::log::{Appended, Push, Target};
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Room};
@@ -58,6 +61,8 @@ pub(super) struct Call<'a, 'b> {
     pub(super) digest: u64,
     pub(super) held: &'a Held,
     pub(super) account: Option<Account<'a>>,
+    /// Of a datagram.
+    pub(super) source: Option<SocketAddr>,
     pub(super) moment: Moment,
     pub(super) cx: &'b mut Pump,
 }
@@ -83,16 +88,8 @@ impl Intake {
         {
             return Err(Status::BadRequest);
         }
-        let (mut targets, mut exceptions) = (SmallVec::<[_; 4]>::new(), Vec::new());
-        for target in push.targets.iter() {
-            match target {
-                datagram::Target::All => targets.push(Target::All),
-                datagram::Target::User(name) => targets.push(Target::User(name)),
-                datagram::Target::Group(name) => targets.push(Target::Group(name)),
-                datagram::Target::ExceptUser(name) => exceptions.push(Target::User(name)),
-                datagram::Target::ExceptGroup(name) => exceptions.push(Target::Group(name)),
-            }
-        }
+        let (wire, payload) = (push.targets, push.payload);
+        let (targets, exceptions) = split(wire);
         if !targets
             .iter()
             .all(|target| call.held.grant.may_reach(*target))
@@ -120,6 +117,13 @@ impl Intake {
             collapse: (!push.collapse.is_empty()).then_some((call.id.0, push.collapse)),
         };
         let now = call.moment.instant;
+        if let Some(keeper) = self.keeper()
+            && over.is_zero()
+            && (push.ttl.is_some() || keeper.is_waiting_for(call.source))
+        {
+            let incoming = (wire, payload, &push);
+            return self.store(keeper, incoming, permit, room, call);
+        }
         let (counts, number) = if over.is_zero() {
             let appended = self.hub.append(&push, now).map_err(|_| Status::Busy)?;
             match (appended, permit) {
@@ -151,6 +155,42 @@ impl Intake {
         Ok(Carried::AtOnce(outcome))
     }
 
+    /// Hands a push to the store's thread; a job waits for what it says.
+    fn store(
+        &self,
+        keeper: &Keeper,
+        (targets, payload, push): (Targets<'_>, &[u8], &Push<'_>),
+        permit: Option<JobPermit>,
+        room: Room<'_>,
+        call: &Call<'_, '_>,
+    ) -> Result<Carried, Status> {
+        let permit = permit.or_else(|| self.jobs.admit()).ok_or(Status::Busy)?;
+        self.hub.admits(push).map_err(|_| Status::Busy)?;
+        let (tell, placed) = oneshot::channel();
+        let accepted_ms = call.moment.unix_ms;
+        let ttl_ms = push
+            .ttl
+            .map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let incoming = Incoming {
+            targets: targets.to_bytes(),
+            payload: payload.into(),
+            expires_ms: ttl_ms.map(|ttl| accepted_ms.saturating_add(ttl)),
+            collapse: push.collapse.map_or(&[][..], |(_, key)| key).into(),
+            key_id: call.id.0,
+            accepted: call.moment.instant,
+            accepted_ms,
+            source: call.source,
+            placed: tell,
+        };
+        if !keeper.offer(incoming) {
+            return Err(Status::Busy);
+        }
+        let synced = keeper.synced();
+        let work = Work::Stored(Stored { placed, synced });
+        let job = self.job(work, permit, room, call);
+        Ok(Carried::Job(Box::new(job)))
+    }
+
     /// The last of the checks that every request passes: what comes over the key's rate is BUSY.
     /// One that another bound makes BUSY after it has cost its token all the same.
     pub(super) fn within_rate(&self, call: &Call<'_, '_>) -> Result<(), Status> {
@@ -177,7 +217,6 @@ impl Intake {
             id: call.id,
             progress,
             started: call.moment.instant,
-            number,
             done: false,
         };
         Job {
@@ -284,6 +323,21 @@ impl Intake {
         }
         Ok(outcome)
     }
+}
+
+/// Whom a push is for, and who does not receive it all the same.
+pub(super) fn split(targets: Targets<'_>) -> (SmallVec<[Target<'_>; 4]>, Vec<Target<'_>>) {
+    let (mut to, mut exceptions) = (SmallVec::new(), Vec::new());
+    for target in targets.iter() {
+        match target {
+            datagram::Target::All => to.push(Target::All),
+            datagram::Target::User(name) => to.push(Target::User(name)),
+            datagram::Target::Group(name) => to.push(Target::Group(name)),
+            datagram::Target::ExceptUser(name) => exceptions.push(Target::User(name)),
+            datagram::Target::ExceptGroup(name) => exceptions.push(Target::Group(name)),
+        }
+    }
+    (to, exceptions)
 }
 
 /// A target of PRESENCE.

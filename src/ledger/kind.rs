@@ -25,11 +25,13 @@ pub enum Kind {
     Log,
     /// A client of the command line (`listen`, `bench`, `demo`).
     Client,
+    /// The thread that writes the history to disk, and a sync that is under way.
+    Store,
 }
 
 impl Kind {
     /// Every kind, in the order of its index.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Session,
         Self::PushJob,
         Self::PushHandler,
@@ -41,6 +43,7 @@ impl Kind {
         Self::Signal,
         Self::Log,
         Self::Client,
+        Self::Store,
     ];
 
     /// The word in logs and labels.
@@ -57,6 +60,7 @@ impl Kind {
             Self::Signal => "signal",
             Self::Log => "log",
             Self::Client => "client",
+            Self::Store => "store",
         }
     }
 

@@ -117,8 +117,8 @@ pub fn adopt_udp(socket: Socket, receive_buffer: usize) -> io::Result<std::net::
     Ok(socket.into())
 }
 
-/// What of a receive buffer the kernel gives to anybody: up to net.core.rmem_max. To ask for more is
-/// to get that, also where there was more before, and so a socket that nobody needs is asked.
+/// What of a receive buffer the kernel gives to anybody: up to net.core.rmem_max. To ask for more
+/// is to get that, also where there was more before, and so a socket that nobody needs is asked.
 fn unprivileged(receive_buffer: usize) -> io::Result<usize> {
     let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     probe.set_recv_buffer_size(receive_buffer)?;

@@ -25,6 +25,7 @@ mod store;
 
 mod abandoned;
 mod descriptors;
+mod durable;
 mod flood;
 mod slow;
 mod storm;

@@ -83,6 +83,8 @@ impl Changes {
             live messages = "history.messages",
             live bytes = "history.bytes",
             live max_ttl = "history.max_ttl",
+            restart path = "history.path",
+            restart sync = "history.sync",
         });
         section!(changes, &file.auth, auth = Auth {
             live mode = "auth.mode",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::value::show_moment;
 use super::{Auth, AuthMode, Key, LogFormat, Settings, Unsigned};
+use crate::hub::keeper::Durability;
 use crate::transport::auth;
 
 /// What stands for a secret.
@@ -58,6 +59,14 @@ impl Settings {
         line(out, "messages", history.messages)?;
         line(out, "bytes", history.bytes)?;
         line(out, "max_ttl", time(history.max_ttl))?;
+        if let Some(path) = &history.path {
+            line(out, "path", quoted(path.display()))?;
+            let sync = match history.sync {
+                Durability::Always => quoted("always"),
+                Durability::Every(every) => time(every),
+            };
+            line(out, "sync", sync)?;
+        }
         self.auth.write(out)?;
         self.keys.iter().try_for_each(|key| key.write(out))?;
         self.write_the_rest(out)

@@ -245,6 +245,11 @@ impl<'a> Table<'a> {
         Some(list)
     }
 
+    /// Whether the key is set to this very text.
+    pub(super) fn text_if(&self, key: &'static str, text: &str) -> bool {
+        self.value(key).and_then(|value| value.as_str()) == Some(text)
+    }
+
     /// A key of the contract that this version does not have: refused rather than ignored.
     pub(super) fn not_yet(&self, key: &'static str, what: &str) {
         if self.value(key).is_some() {

@@ -8,6 +8,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::document::Document;
 use super::reader::Table;
+use crate::hub::keeper::Durability;
+
 use super::{
     Admin, Clients, Drain, History, Log, LogFormat, Push, Settings, Udp, Unsigned, keys, listeners,
     tokens,
@@ -123,13 +125,29 @@ fn push(table: Table<'_>) -> Push {
 }
 
 fn history(table: Table<'_>) -> History {
+    let path = table
+        .text("path")
+        .map(|path| table.document().resolve(path));
+    if path.is_none() && table.is_set("sync") {
+        let what = "nothing is stored without history.path";
+        table.problem("sync", what, "set history.path, or take the key out");
+    }
+    let sync = match table.text_if("sync", "always") {
+        true => Durability::Always,
+        // A crash of the machine loses so much; less than a disk takes for a sync is "always".
+        false => Durability::Every(table.duration("sync", millis(100), millis(1)..=secs(60))),
+    };
     let history = History {
         messages: table.count("messages", 100_000, SOME),
         bytes: table.size("bytes", 256 * MIB, SOME),
         max_ttl: table.duration("max_ttl", secs(7 * 86_400), secs(1)..=secs(u32::MAX.into())),
+        sync: if table.is_set("sync") {
+            sync
+        } else {
+            Durability::Always
+        },
+        path,
     };
-    table.not_yet("path", "history on disk");
-    table.not_yet("sync", "history on disk");
     table.finish();
     history
 }

@@ -3,6 +3,7 @@ mod together;
 mod tokens;
 
 use super::*;
+use crate::hub::keeper::Durability;
 use crate::redaction::Names;
 
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -109,6 +110,8 @@ fn every_key_with_a_default_can_be_set() {
         messages = 13
         bytes = 1_000_000
         max_ttl = "1d"
+        path = "/var/lib/pushgate"
+        sync = "250ms"
         [auth]
         mode = "none"
         insecure = true
@@ -176,7 +179,9 @@ fn every_key_with_a_default_can_be_set() {
         History {
             messages: 13,
             bytes: 1_000_000,
-            max_ttl: day
+            max_ttl: day,
+            path: Some("/var/lib/pushgate".into()),
+            sync: Durability::Every(Duration::from_millis(250)),
         }
     );
     assert_eq!(
@@ -393,10 +398,15 @@ fn what_this_version_does_not_have_is_refused_and_not_ignored() {
         "2:11",
         &[missing],
     );
+}
+
+#[test]
+fn a_sync_has_something_to_sync() {
+    let way_out = "set history.path, or take the key out";
+    check("[history]\nsync = \"always\"", "2:8", &[way_out]);
     check(
-        "[history]\npath = \"/var/lib/pushgate\"",
-        "2:8",
-        &["history.path", missing],
+        "[history]\npath = \"a\"\nsync = \"never\"",
+        "3:8",
+        &["history.sync"],
     );
-    check("[history]\nsync = \"always\"", "2:8", &[missing]);
 }

@@ -106,6 +106,20 @@ impl<'a> Targets<'a> {
         Ok(Self { bytes, count })
     }
 
+    /// As they stand in a datagram, their count first.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.count.to_be_bytes().to_vec();
+        bytes.extend_from_slice(self.bytes);
+        bytes
+    }
+
+    /// The same read again; `None` where it is not what [`to_bytes`](Self::to_bytes) made.
+    pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let targets = Self::decode(&mut reader, u16::MAX, |_| Ok(())).ok()?;
+        reader.remaining().is_empty().then_some(targets)
+    }
+
     /// How many targets there are, exceptions included; one that stands twice counts twice.
     #[expect(
         clippy::len_without_is_empty,

@@ -27,7 +27,7 @@ fn between(running: &str, file: &str) -> (String, String) {
 }
 
 /// A value that is not the default, for each key that has one; empty: see below.
-const OTHER: [(&str, &str); 42] = [
+const OTHER: [(&str, &str); 43] = [
     ("clients.handshake_timeout", "\"1s\""),
     ("clients.heartbeat", "\"1m\""),
     ("clients.max_connections", "3"),
@@ -55,6 +55,7 @@ const OTHER: [(&str, &str); 42] = [
     ("history.messages", "13"),
     ("history.bytes", "1000000"),
     ("history.max_ttl", "\"1d\""),
+    ("history.path", "\"kept\""),
     ("auth.insecure", "true"),
     ("admin.listen", "\"127.0.0.1:4\""),
     ("admin.token_file", "\"token\""),
@@ -99,8 +100,9 @@ fn readme() -> BTreeMap<String, bool> {
 }
 
 /// Keys with a test of their own.
-const APART: [&str; 4] = [
+const APART: [&str; 5] = [
     "auth.mode",
+    "history.sync",
     "listeners.proxy_protocol",
     "listeners.tls",
     "listeners.trusted",
@@ -121,6 +123,14 @@ fn whom_a_door_trusts_changes_and_whether_it_does_needs_a_restart() {
     assert_eq!(between(&one, &door("")), restart);
     assert_eq!(between(&door(""), &one), restart);
     assert_eq!(between(&one, &one), (String::new(), String::new()));
+}
+
+#[test]
+fn when_the_history_is_synced_needs_a_restart() {
+    let (always, later) = ("path = \"a\"\n", "path = \"a\"\nsync = \"1s\"\n");
+    let [always, later] = [always, later].map(|keys| format!("[history]\n{keys}"));
+    let restart = (String::new(), "history.sync".to_owned());
+    assert_eq!(between(&always, &later), restart);
 }
 
 #[test]
@@ -158,7 +168,8 @@ fn each_key_changes_as_the_readme_says() {
         .collect();
     assert!(left.is_empty(), "in README.md, and not tried: {left:?}");
     let restart: Vec<_> = told.iter().filter(|(_, live)| !**live).collect();
-    assert_eq!(restart, [(&"listeners.proxy_protocol".to_owned(), &false)]);
+    let apart = ["history.sync", "listeners.proxy_protocol"].map(str::to_owned);
+    assert_eq!(restart, apart.each_ref().map(|key| (key, &false)));
 }
 
 #[test]

@@ -1,0 +1,228 @@
+//! The thread that has the store.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use super::{Durability, Incoming, Item, Keeper};
+use crate::clock::{Clock, monotonic};
+use crate::hub::Hub;
+use crate::ledger::{Kind, Ledger};
+use crate::store::{Store, Synced};
+use crate::sync::atomic::Ordering;
+
+/// What is written in one call: more would make the first of them wait for the last.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
+/// Bytes that are taken before the sync of those before them has ended: the store holds them, too.
+const UNSYNCED_MAX: u64 = 24 << 20;
+/// How often the thread looks at what has left the history, and after what pause it tries a disk
+/// again that failed.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The store, and how far it is.
+pub(super) struct Thread {
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) store: Store,
+    pub(super) sync: Durability,
+    pub(super) hub: Arc<Hub>,
+    pub(super) ledger: Ledger,
+    pub(super) clock: Clock,
+    pub(super) synced: watch::Sender<u64>,
+    /// The number of the last record written.
+    pub(super) written: u64,
+    /// The last number that a sync which is under way brings to disk.
+    pub(super) syncing: Option<u64>,
+    pub(super) last_sync: Instant,
+    pub(super) last_tidy: Instant,
+    pub(super) is_failing: bool,
+}
+
+impl Thread {
+    pub(super) fn run(mut self, received: &Receiver<Item>) {
+        loop {
+            let mut batch = Vec::new();
+            let mut next = match received.recv_timeout(self.pause()) {
+                Ok(item) => Some(item),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let mut bytes = 0;
+            while let Some(item) = next.take() {
+                match item {
+                    Item::Push(push) => {
+                        bytes += push.payload.len() + push.targets.len();
+                        batch.push(push);
+                    }
+                    Item::Synced(synced) => self.end_sync(synced),
+                    Item::Stop => {}
+                }
+                if batch.len() < BATCH && bytes < BATCH_BYTES {
+                    next = received.try_recv().ok();
+                }
+            }
+            self.make_room(received, bytes, &mut batch);
+            let is_over = batch.is_empty() && self.keeper.is_over.load(Ordering::Acquire);
+            self.place(batch);
+            self.begin_sync();
+            self.tidy();
+            if is_over {
+                break;
+            }
+        }
+        // What is under way hands its result over, or never will: the runtime is going.
+        while self.syncing.is_some() {
+            match received.recv_timeout(TICK) {
+                Ok(Item::Synced(synced)) => self.end_sync(synced),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+        if let Err(error) = self.store.close() {
+            let what = "the history is not closed: the next start finds it as after a kill";
+            error!(target: "pushgate", %error, "{what}");
+        }
+    }
+
+    /// Waits for a sync that is under way where the store could take no more before its end.
+    fn make_room(
+        &mut self,
+        received: &Receiver<Item>,
+        mut bytes: usize,
+        batch: &mut Vec<Incoming>,
+    ) {
+        while self.syncing.is_some()
+            && self.store.stats().unsynced_bytes + bytes as u64 > UNSYNCED_MAX
+        {
+            match received.recv() {
+                Ok(Item::Synced(synced)) => self.end_sync(synced),
+                Ok(Item::Push(push)) => {
+                    bytes += push.payload.len() + push.targets.len();
+                    batch.push(push);
+                }
+                Ok(Item::Stop) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match self.sync {
+            Durability::Every(every) => every.min(TICK),
+            Durability::Always => TICK,
+        }
+    }
+
+    /// Writes what is to be kept, and gives everything its place.
+    fn place(&mut self, batch: Vec<Incoming>) {
+        if batch.is_empty() {
+            return;
+        }
+        let first = self.hub.next_number();
+        let kept = batch.iter().filter(|push| push.expires_ms.is_some());
+        let records: Vec<_> = (first..)
+            .zip(kept)
+            .map(|(number, push)| push.record(number))
+            .collect();
+        let result = match records.is_empty() {
+            true => Ok(()),
+            false => self.store.write(&records),
+        };
+        let is_kept = result.is_ok();
+        if is_kept {
+            self.written = self.written.max(first + records.len() as u64 - 1);
+        }
+        if !records.is_empty() {
+            drop(records);
+            self.note(result, "write");
+        }
+        for push in batch {
+            let placed = self.hub.place_stored(&push, is_kept);
+            self.keeper.waiting.remove(push.source);
+            // Its job may be gone with the runtime.
+            let _ = push.placed.send(placed);
+        }
+    }
+
+    fn begin_sync(&mut self) {
+        let is_due = match self.sync {
+            Durability::Always => !self.is_failing || self.last_sync.elapsed() >= TICK,
+            Durability::Every(every) => self.last_sync.elapsed() >= every,
+        };
+        if self.syncing.is_some() || !is_due || self.store.stats().unsynced_bytes == 0 {
+            return;
+        }
+        self.last_sync = monotonic();
+        match self.store.begin_sync() {
+            Ok(Some(syncing)) => {
+                self.syncing = Some(self.written);
+                let items = self.keeper.items.clone();
+                let work = move || {
+                    // The thread takes everything until this has come.
+                    let _ = items.send(Item::Synced(syncing.run()));
+                };
+                self.ledger.spawn_blocking(Kind::Store, work);
+            }
+            Ok(None) => {}
+            Err(error) => self.note(Err(error), "sync"),
+        }
+    }
+
+    fn end_sync(&mut self, synced: Synced) {
+        let upto = self.syncing.take().unwrap_or(0);
+        let result = self.store.end_sync(synced);
+        if result.is_ok() {
+            let took = self.last_sync.elapsed();
+            self.hub.metrics().store_sync.observe(took.as_secs_f64());
+            self.synced.send_replace(upto);
+        }
+        self.note(result, "sync");
+    }
+
+    fn tidy(&mut self) {
+        if self.last_tidy.elapsed() < TICK {
+            return;
+        }
+        self.last_tidy = monotonic();
+        let (now, now_ms) = (self.last_tidy, self.clock.now_ms());
+        for (number, until) in self.hub.take_gone() {
+            let until = until.map(|until| {
+                let left = until.saturating_duration_since(now).as_millis();
+                now_ms + u64::try_from(left).unwrap_or(u64::MAX / 2)
+            });
+            self.store.gone(number, until);
+        }
+        if self.syncing.is_none() {
+            let result = self.store.tidy();
+            self.note(result.map(drop), "tidy");
+        }
+        let (stats, metrics) = (self.store.stats(), self.hub.metrics());
+        metrics
+            .store_bytes
+            .set(i64::try_from(stats.bytes).unwrap_or(i64::MAX));
+    }
+
+    /// One line when the disk begins to fail, and one when it is well again.
+    fn note(&mut self, result: io::Result<()>, what: &str) {
+        let metrics = self.hub.metrics();
+        match result {
+            Ok(()) if self.is_failing => {
+                self.is_failing = false;
+                info!(target: "pushgate", "the history is kept on disk again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                metrics.store_failures.inc();
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    let means = "the disk fails: kept pushes go out as live ones";
+                    error!(target: "pushgate", %error, what, "{means}");
+                }
+            }
+        }
+        metrics.store_failing.set(self.is_failing.into());
+    }
+}
