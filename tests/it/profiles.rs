@@ -1,18 +1,23 @@
 //! The profiles: `go tool pprof` opens every one, and heap samples are off until somebody switches
 //! them on.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::process::Command;
 
+use flate2::read::GzDecoder;
+use pprof::protos::{Message, Profile};
 use pushgate::wire::datagram::Target;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::support::baseline::Baseline;
 use crate::support::client::{Client, Login};
-use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::process::Process;
 use crate::support::sender::Sender;
+use crate::support::{eventually, within};
 
 const SWITCH: &str = "POST /v1/profiling/heap";
 /// Messages that one client does not read, and that the gateway holds for it.
@@ -39,6 +44,24 @@ async fn hold_messages(gateway: &Gateway) -> Client {
         sender.push(&[Target::User("slow")], &payload).await;
     }
     client
+}
+
+/// Bytes that the heap profile shows as held.
+async fn held_bytes(gateway: &Gateway) -> i64 {
+    let mut stream = TcpStream::connect(gateway.admin).await.expect("is there");
+    let head = b"GET /debug/pprof/heap HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    stream.write_all(head).await.expect("a write");
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    within("a profile", read).await.expect("an answer");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = &answer[end.expect("a head ends") + 4..];
+    let mut plain = Vec::new();
+    let mut unzip = GzDecoder::new(body);
+    unzip.read_to_end(&mut plain).expect("it is gzip");
+    let profile = Profile::decode(&*plain).expect("it is a profile");
+    // Objects, then bytes.
+    profile.sample.iter().map(|sample| sample.value[1]).sum()
 }
 
 /// Pushes until it is aborted, so that there is CPU time to be seen.
@@ -134,11 +157,20 @@ async fn heap_samples_are_off_until_they_are_switched_on() {
     );
     let client = hold_messages(&gateway).await;
     assert_eq!(heap().await.0, 200);
+    // An estimate from a dozen samples or two of what the gateway holds, less what sockets took.
+    let held = held_bytes(&gateway).await;
+    let most = i64::try_from(4 * MESSAGES * PAYLOAD).expect("it fits");
+    assert!((1_000_000..most).contains(&held), "{held}");
     let (_, index) = gateway.get("/debug/pprof/").await;
     assert!(index.contains("<td>on<td><a href=\"heap\">"), "{index}");
 
     assert_eq!(switch(&gateway, "{\"active\":false}").await.0, 200);
     assert_eq!(heap().await.0, 409);
+    // What was sampled is forgotten, though it is held still.
+    assert_eq!(switch(&gateway, "{\"active\":true}").await.0, 200);
+    let after = held_bytes(&gateway).await;
+    assert!(after < held / 2, "{held}, then {after}");
+    assert_eq!(switch(&gateway, "{\"active\":false}").await.0, 200);
     client.reset();
     baseline.assert_back_at(&gateway).await;
 }
