@@ -137,6 +137,7 @@ pub(super) fn run(
         drop(rest);
         let reason = serve(clients, session, &mut begun).await;
         ending.reason = Some(reason);
+        ending.tell();
         Box::pin(finish(&clients.hub, session, reason)).await;
     }
 }

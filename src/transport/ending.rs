@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{Level, debug, enabled};
 
@@ -26,6 +27,8 @@ pub(super) struct Ending<P: Place> {
     /// When it came, in tenths of a second of the hub's age: in four bytes, 13 years of them.
     opened: u32,
     peer: Peer,
+    /// There is a line of the log on it.
+    is_told: AtomicBool,
     /// Why it ends, once that is known.
     pub(super) reason: Option<CloseReason>,
 }
@@ -64,6 +67,7 @@ impl<P: Place> Ending<P> {
             attached: None,
             opened,
             peer: peer.into(),
+            is_told: AtomicBool::new(false),
             reason: None,
         }
     }
@@ -71,6 +75,36 @@ impl<P: Place> Ending<P> {
     /// The connection comes from elsewhere: a load balancer has said so.
     pub(super) fn comes_from(&mut self, peer: SocketAddr) {
         self.peer = peer.into();
+    }
+
+    /// Leaves a line in the log, once its reason is known and before its client notices that it
+    /// has ended.
+    pub(super) fn tell(&self) {
+        let Some(reason) = self.reason else { return };
+        if self.is_told.swap(true, Ordering::Relaxed) || !enabled!(Level::DEBUG) {
+            return;
+        }
+        let peer = self.peer.address();
+        let Some(Attached { session, user }) = &self.attached else {
+            debug!(%peer, reason = reason.word(), "ended without a session");
+            return;
+        };
+        let (clients, now) = (self.place.clients(), monotonic());
+        let ahead = session.ahead_at_end();
+        let oldest = ahead.oldest.unwrap_or(now);
+        let oldest_ms = now.saturating_duration_since(oldest).as_millis();
+        debug!(
+            session = session.id(),
+            user = &*clients.names.show(user),
+            device = &*clients.names.show(session.device()),
+            %peer,
+            reason = reason.word(),
+            age_ms = u64::from(tenths(clients).saturating_sub(self.opened)) * 100,
+            behind = ahead.messages,
+            behind_bytes = ahead.bytes,
+            behind_ms = u64::try_from(oldest_ms).unwrap_or(u64::MAX),
+            "session ended"
+        );
     }
 
     /// Why it ends.
@@ -82,29 +116,24 @@ impl<P: Place> Ending<P> {
 
 impl<P: Place> Drop for Ending<P> {
     fn drop(&mut self) {
-        let clients = self.place.clients();
         // At shutdown a task may be dropped where it waits; then the process draining is the cause.
         let cut = match std::thread::panicking() {
             true => CloseReason::Panic,
             false => CloseReason::Code(CloseCode::Draining),
         };
-        let reason = self.reason.unwrap_or(cut);
+        let reason = *self.reason.get_or_insert(cut);
+        self.tell();
+        let clients = self.place.clients();
         // Its socket is closed here, unless somebody looks at it at this very moment.
         let who = self.attached.take().map(|Attached { session, user }| {
             let silent = Closing::silent(CloseReason::Panic);
             clients.hub.close(&*session, silent);
-            if enabled!(Level::DEBUG) {
-                tell(clients, &session, &user, (self.peer, reason, self.opened));
-            }
             Who {
                 session: session.id(),
                 user,
                 device: session.device().into(),
             }
         });
-        if who.is_none() {
-            debug!(peer = %self.peer.address(), reason = reason.word(), "ended without a session");
-        }
         clients.hub.metrics().connection_closed(reason);
         clients.storms.note(Source::of(self.peer.address().ip()), 1);
         clients.closed.note(Closed {
@@ -115,30 +144,6 @@ impl<P: Place> Drop for Ending<P> {
             who,
         });
     }
-}
-
-/// For whoever looks into a single client.
-fn tell(
-    clients: &Clients,
-    session: &Session<Link>,
-    user: &str,
-    (peer, reason, opened): (Peer, CloseReason, u32),
-) {
-    let (ahead, now) = (session.ahead_at_end(), monotonic());
-    let oldest = ahead.oldest.unwrap_or(now);
-    let oldest_ms = now.saturating_duration_since(oldest).as_millis();
-    debug!(
-        session = session.id(),
-        user = &*clients.names.show(user),
-        device = &*clients.names.show(session.device()),
-        peer = %peer.address(),
-        reason = reason.word(),
-        age_ms = u64::from(tenths(clients).saturating_sub(opened)) * 100,
-        behind = ahead.messages,
-        behind_bytes = ahead.bytes,
-        behind_ms = u64::try_from(oldest_ms).unwrap_or(u64::MAX),
-        "session ended"
-    );
 }
 
 fn tenths(clients: &Clients) -> u32 {
