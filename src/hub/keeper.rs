@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 use super::log::{Appended, Push, Target};
 use super::requests::split;
 use super::{Hub, Placed};
-use crate::clock::{Clock, monotonic};
+use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::store::{Floor, Record, Store, Synced};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -91,20 +91,8 @@ impl Keeper {
             is_over: AtomicBool::new(false),
         });
         hub.watch_history();
-        let thread = Thread {
-            keeper: Arc::clone(&keeper),
-            store,
-            sync,
-            hub,
-            ledger,
-            clock,
-            synced,
-            written: 0,
-            syncing: None,
-            last_sync: monotonic(),
-            last_tidy: monotonic(),
-            is_failing: false,
-        };
+        let of_this = (hub, ledger, clock);
+        let thread = Thread::new(Arc::clone(&keeper), store, sync, of_this, synced);
         (keeper, move || thread.run(&received))
     }
 

@@ -36,6 +36,8 @@ struct Member {
     client: Client,
     user: &'static str,
     groups: BTreeSet<&'static str>,
+    /// Those of the groups that a service gave: they outlive a takeover.
+    given: BTreeSet<&'static str>,
     expected: Vec<Message>,
     seen: Vec<Message>,
     blocked: bool,
@@ -175,13 +177,16 @@ impl History<'_> {
         let mut client = Client::connect_narrow(self.gateway.native).await;
         client.send_bytes(&login.encode()).await;
         client.greeted().await.expect("everybody is let in");
+        let given = old.as_ref().map(|old| old.given.clone());
+        let given = given.unwrap_or_default();
         if let Some(old) = old {
             old.assert_replaced().await;
         }
         let member = Member {
             client,
             user,
-            groups,
+            groups: &groups | &given,
+            given,
             expected: Vec::new(),
             seen: Vec::new(),
             blocked: false,
@@ -202,6 +207,7 @@ impl History<'_> {
         } else {
             member.do_now(Some(ClientFrame::Leave { group })).await;
             member.groups.remove(group);
+            member.given.remove(group);
         }
     }
 
@@ -238,10 +244,12 @@ impl History<'_> {
             (count, count)
         );
         for member in found {
-            match join {
-                true => member.groups.insert(group),
-                false => member.groups.remove(group),
-            };
+            for groups in [&mut member.groups, &mut member.given] {
+                match join {
+                    true => groups.insert(group),
+                    false => groups.remove(group),
+                };
+            }
         }
     }
 

@@ -26,23 +26,46 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The store, and how far it is.
 pub(super) struct Thread {
-    pub(super) keeper: Arc<Keeper>,
-    pub(super) store: Store,
-    pub(super) sync: Durability,
-    pub(super) hub: Arc<Hub>,
-    pub(super) ledger: Ledger,
-    pub(super) clock: Clock,
-    pub(super) synced: watch::Sender<u64>,
+    keeper: Arc<Keeper>,
+    store: Store,
+    sync: Durability,
+    hub: Arc<Hub>,
+    ledger: Ledger,
+    clock: Clock,
+    synced: watch::Sender<u64>,
     /// The number of the last record written.
-    pub(super) written: u64,
+    written: u64,
     /// The last number that a sync which is under way brings to disk.
-    pub(super) syncing: Option<u64>,
-    pub(super) last_sync: Instant,
-    pub(super) last_tidy: Instant,
-    pub(super) is_failing: bool,
+    syncing: Option<u64>,
+    last_sync: Instant,
+    last_tidy: Instant,
+    is_failing: bool,
 }
 
 impl Thread {
+    pub(super) fn new(
+        keeper: Arc<Keeper>,
+        store: Store,
+        sync: Durability,
+        (hub, ledger, clock): (Arc<Hub>, Ledger, Clock),
+        synced: watch::Sender<u64>,
+    ) -> Self {
+        Self {
+            keeper,
+            store,
+            sync,
+            hub,
+            ledger,
+            clock,
+            synced,
+            written: 0,
+            syncing: None,
+            last_sync: monotonic(),
+            last_tidy: monotonic(),
+            is_failing: false,
+        }
+    }
+
     pub(super) fn run(mut self, received: &Receiver<Item>) {
         loop {
             let mut batch = Vec::new();
@@ -150,8 +173,8 @@ impl Thread {
 
     fn begin_sync(&mut self) {
         let is_due = match self.sync {
-            Durability::Always => !self.is_failing || self.last_sync.elapsed() >= TICK,
-            Durability::Every(every) => self.last_sync.elapsed() >= every,
+            Durability::Always => !self.is_failing || since(self.last_sync) >= TICK,
+            Durability::Every(every) => since(self.last_sync) >= every,
         };
         if self.syncing.is_some() || !is_due || self.store.stats().unsynced_bytes == 0 {
             return;
@@ -176,7 +199,7 @@ impl Thread {
         let upto = self.syncing.take().unwrap_or(0);
         let result = self.store.end_sync(synced);
         if result.is_ok() {
-            let took = self.last_sync.elapsed();
+            let took = since(self.last_sync);
             self.hub.metrics().store_sync.observe(took.as_secs_f64());
             self.synced.send_replace(upto);
         }
@@ -184,7 +207,7 @@ impl Thread {
     }
 
     fn tidy(&mut self) {
-        if self.last_tidy.elapsed() < TICK {
+        if since(self.last_tidy) < TICK {
             return;
         }
         self.last_tidy = monotonic();
@@ -225,4 +248,8 @@ impl Thread {
         }
         metrics.store_failing.set(self.is_failing.into());
     }
+}
+
+fn since(moment: Instant) -> Duration {
+    monotonic().saturating_duration_since(moment)
 }
