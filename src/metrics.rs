@@ -251,6 +251,12 @@ metrics! {
     /// When the configuration was last read and found good, in seconds since 1970.
     config_good_time: prometheus::Gauge =
         "pushgate_config_last_reload_success_timestamp_seconds" (());
+    /// Streams of events open now: dashboards that watch.
+    event_streams: IntGauge = "pushgate_event_streams" (());
+    /// Streams of events refused because as many as may were open.
+    event_streams_refused: IntCounter = "pushgate_event_streams_refused_total" (());
+    /// Connections of the admin door cut because their peer took nothing of an answer.
+    admin_stalled: IntCounter = "pushgate_admin_stalled_total" (());
     /// Log lines held back because many alike came in one period.
     log_lines_suppressed: IntCounter = "pushgate_log_lines_suppressed_total" (());
     /// Log lines dropped because nobody read them in time.
@@ -313,10 +319,14 @@ impl Metrics {
 
     /// Counts an authentic request by how it ended.
     pub fn request(&self, op: Op, status: Status) {
+        self.requests_that(op, status).inc();
+    }
+
+    /// Authentic requests of this op that ended so.
+    pub fn requests_that(&self, op: Op, status: Status) -> &IntCounter {
         let row = usize::from(op.code()) - 1;
-        self.requests
-            .at(row * Status::ALL.len() + usize::from(status.code()))
-            .inc();
+        let column = usize::from(status.code());
+        self.requests.at(row * Status::ALL.len() + column)
     }
 
     /// Authentic requests to push so far, however they ended.

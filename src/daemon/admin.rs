@@ -43,6 +43,8 @@ pub(super) fn state(
             log_lines_dropped: log.as_ref().map_or(0, Log::dropped),
             ..shown.live(&kernel)
         }),
+        inspect: Arc::new(parts.clone()),
+        board: Arc::default(),
         phase: phase.clone(),
         health: Arc::new(move || {
             for (name, idle) in [("accept", doors.idle_for()), ("datagram", udp.idle_for())] {

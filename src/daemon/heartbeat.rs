@@ -14,7 +14,7 @@ use crate::clock::{Watch, monotonic};
 use crate::hub::Sweep;
 use crate::hub::pump::Pump;
 use crate::metrics::Metrics;
-use crate::transport::phase::PhaseCell;
+use crate::transport::admin::AdminState;
 
 /// Sessions that the sweep looks at before it yields.
 const SWEEP_STEP: usize = 512;
@@ -24,7 +24,7 @@ const EXPIRE_STEP: usize = 128;
 /// Until `stop`.
 pub(super) async fn heartbeat(
     parts: Parts,
-    (phase, mut supervision): (PhaseCell, Supervision),
+    (admin, mut supervision): (AdminState, Supervision),
     (mut watch, mut tasks): (Watch, Tasks),
     stop: CancellationToken,
 ) {
@@ -47,11 +47,12 @@ pub(super) async fn heartbeat(
         }
         parts.remembered.sweep(hub.tick(cx.now));
         look_at_the_clock(&mut watch, hub.metrics());
-        supervision.tick(&parts, phase.now());
+        supervision.tick(&parts, admin.phase.now());
         turns += 1;
         if turns % LOOK_S == 0 {
             tasks.look();
         }
+        admin.turn();
     }
 }
 

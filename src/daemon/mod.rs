@@ -8,6 +8,7 @@ mod doors;
 mod drain;
 mod heartbeat;
 mod history;
+mod inspect;
 mod leaks;
 mod live;
 mod options;
@@ -238,17 +239,17 @@ impl Gateway {
         ledger.spawn(
             Kind::Admin,
             report(
-                transport::admin::serve(self.admin, state, stop.clone()),
+                transport::admin::serve(self.admin, state.clone(), stop.clone()),
                 "admin",
             ),
         );
         let supervision = Supervision::from_env(Arc::clone(&self.notify));
-        let supervision = (self.phase.clone(), supervision);
+        let told = (state, supervision);
         let watches = (Watch::new(self.clock.clone()), tasks);
         let (doors, metrics) = (Arc::clone(&self.parts.doors), self.parts.hub.metrics());
         let overload = overload::watch(doors, Arc::clone(metrics), stop.clone());
         ledger.spawn(Kind::Heartbeat, overload);
-        let heartbeat = heartbeat::heartbeat(self.parts.clone(), supervision, watches, stop);
+        let heartbeat = heartbeat::heartbeat(self.parts.clone(), told, watches, stop);
         ledger.spawn(Kind::Heartbeat, heartbeat);
         let Addresses { native, udp, admin } = self.addresses;
         let early = self.remembers_from_ms.saturating_sub(self.clock.now_ms());

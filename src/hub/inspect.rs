@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Hub;
+use super::job::Jobs;
 use super::session::{Inner, Session};
 use crate::metrics::Live;
 use crate::sync::atomic::Ordering;
@@ -51,6 +52,13 @@ pub enum Rank {
     Bytes,
     /// The age of the oldest.
     Age,
+}
+
+impl Jobs {
+    /// How many may be in flight.
+    pub fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
 }
 
 impl<S: ?Sized> Session<S> {

@@ -38,7 +38,7 @@ const REMEMBERED_AFTER_END: u32 = 60;
 
 /// How many jobs may be in flight, and how many of them walk at a time.
 pub struct Jobs {
-    max: AtomicUsize,
+    pub(super) max: AtomicUsize,
     in_flight: Arc<InFlight>,
     /// Walks at a time: two a worker, in the order in which they were accepted.
     turns: Arc<Semaphore>,

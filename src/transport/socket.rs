@@ -131,6 +131,14 @@ pub(super) fn shut_down_write(stream: &TcpStream) {
     drop(SockRef::from(stream).shutdown(std::net::Shutdown::Write));
 }
 
+/// Bounds what the kernel holds for a peer that does not read, and for how long: a connection of
+/// which it has taken nothing for `stall_max` fails with a timeout. As far as it can be set.
+pub(super) fn bound_sending(stream: &TcpStream, bytes: usize, stall_max: Duration) {
+    let socket = SockRef::from(stream);
+    drop(socket.set_send_buffer_size(bytes));
+    drop(socket.set_tcp_user_timeout(Some(stall_max)));
+}
+
 /// Makes the close that follows a reset, so that the kernel drops what it still holds for a peer
 /// that does not read.
 pub(super) fn reset_on_close(stream: &TcpStream) {

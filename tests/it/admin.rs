@@ -12,8 +12,14 @@ use crate::support::{eventually, within, write_secret};
 const TOKEN: &str = "0123456789abcdef-of-the-admin";
 
 /// Every page that is read with GET.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 17] = [
     "/",
+    "/ui/app.js",
+    "/v1/overview",
+    "/v1/sessions?user=ada",
+    "/v1/behind",
+    "/v1/jobs",
+    "/v1/closed",
     "/metrics",
     "/healthz",
     "/readyz",

@@ -33,7 +33,9 @@ mod strangers;
 
 mod admin;
 mod alerts;
+mod dashboard;
 mod http;
+mod inspect;
 mod leaks;
 mod overload;
 mod profiles;

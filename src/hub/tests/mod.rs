@@ -3,6 +3,7 @@
 mod behaviour;
 mod commands;
 mod ends;
+mod jobs;
 mod kept;
 mod keys;
 mod model;

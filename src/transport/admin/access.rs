@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ring::hmac;
 
-use super::{AdminState, plain, services};
+use super::{AdminState, dashboard, plain, services};
 use crate::metrics::HttpReject;
 
 /// A bearer token. What is kept is a MAC under it, not the token.
@@ -60,6 +60,14 @@ pub struct Gate {
 /// A path of services ([`services::PATHS`]) checks its parameters, and who asks, itself.
 pub(super) const PAGES: &[(&str, Method, &[&str])] = &[
     ("/", Method::GET, &[]),
+    ("/ui/style.css", Method::GET, &[]),
+    ("/ui/app.js", Method::GET, &[]),
+    ("/ui/api.js", Method::GET, &[]),
+    ("/ui/chart.js", Method::GET, &[]),
+    ("/ui/dom.js", Method::GET, &[]),
+    ("/ui/format.js", Method::GET, &[]),
+    ("/ui/overview.js", Method::GET, &[]),
+    ("/ui/users.js", Method::GET, &[]),
     ("/metrics", Method::GET, &[]),
     ("/healthz", Method::GET, &[]),
     ("/readyz", Method::GET, &[]),
@@ -72,6 +80,12 @@ pub(super) const PAGES: &[(&str, Method, &[&str])] = &[
     ("/v1/storms", Method::GET, &[]),
     ("/v1/log", Method::GET, &[]),
     ("/v1/log", Method::POST, &[]),
+    ("/v1/events", Method::GET, &[]),
+    ("/v1/overview", Method::GET, &[]),
+    ("/v1/sessions", Method::GET, &["user"]),
+    ("/v1/behind", Method::GET, &["by", "limit"]),
+    ("/v1/jobs", Method::GET, &[]),
+    ("/v1/closed", Method::GET, &["user", "reason", "limit"]),
     ("/v1/reload", Method::POST, &[]),
     ("/v1/push", Method::POST, &[]),
     ("/v1/presence", Method::GET, &[]),
@@ -91,7 +105,8 @@ pub(super) enum Asker {
     Nobody,
     /// A service that names its key: whether it has it is yet to be seen.
     Key,
-    /// Somebody without the token, where one is set: only before a path of services.
+    /// Somebody without the token, where one is set: only before a path of services, or a file of
+    /// the dashboard.
     Stranger,
 }
 
@@ -149,7 +164,7 @@ fn admitted(
         Some(token) if bearer(request.headers()).is_some_and(|text| token.is(text)) => {
             Asker::Operator
         }
-        Some(_) if is_service => Asker::Stranger,
+        Some(_) if is_service || dashboard::is_open(request.uri().path()) => Asker::Stranger,
         Some(_) => {
             let mut response = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
             let scheme = HeaderValue::from_static("Bearer");

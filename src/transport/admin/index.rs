@@ -1,25 +1,35 @@
 //! Pages of links.
 
 use axum::extract::State;
-use axum::response::Html;
+use axum::http::StatusCode;
+use axum::response::{Html, Response};
 
-use super::AdminState;
-use crate::version;
+use super::{AdminState, plain};
 
-/// What there is to see.
-pub(super) async fn root(State(state): State<AdminState>) -> Html<String> {
-    let phase = state.phase.now().word();
-    let version = version::SHORT;
-    Html(format!(
-        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>pushgate</title>\n\
-         <h1>pushgate {version}</h1>\n<p>This gateway is {phase}.</p>\n<ul>\n\
-         <li><a href=\"/metrics\">metrics</a>: the numbers, for Prometheus</li>\n\
-         <li><a href=\"/healthz\">healthz</a>: does the process work?</li>\n\
-         <li><a href=\"/readyz\">readyz</a>: does it serve?</li>\n\
-         <li><a href=\"/debug/pprof/\">profiles</a>: where its time goes, and its tasks</li>\n\
-         </ul>\n",
-    ))
+/// What there is to see, for who takes no HTML. Nothing in it is of this gateway: it is shown
+/// without a token.
+pub(super) fn pages() -> Response {
+    plain(StatusCode::OK, PAGES)
 }
+
+const PAGES: &str = "\
+pushgate: pages of the admin door
+
+/                         the dashboard, in a browser
+/metrics                  the numbers, for Prometheus
+/healthz                  does the process work?
+/readyz                   does it serve?
+/debug/pprof/             where its time goes, and its tasks
+/v1/overview              how things stand, as JSON
+/v1/events                the same each second, as server-sent events
+/v1/sessions?user=NAME    the sessions of a user
+/v1/behind                the sessions that are furthest behind
+/v1/jobs                  push jobs in flight
+/v1/closed                the last connections that ended
+/v1/storms                when many came or went at once
+/v1/log                   the level of the log
+/v1/openapi.json          how services ask by HTTP
+";
 
 /// The profiles, in the manner of Go's net/http/pprof: how many of each, and where.
 pub(super) async fn profiles(State(state): State<AdminState>) -> Html<String> {

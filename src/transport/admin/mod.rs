@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/` | an index of these |
+//! | `/` | the dashboard; a list of these for who takes no HTML |
 //! | `/metrics` | Prometheus text, version 0.0.4 |
 //! | `/healthz` | 200 while the process works, else 503 |
 //! | `/readyz` | 200 `ready` while it serves, else 503 and the word of its phase |
@@ -14,6 +14,12 @@
 //! | `POST /v1/profiling/heap` | switches the samples for `heap` on or off |
 //! | `/v1/log` | the level of the log, as JSON; `POST` changes it |
 //! | `/v1/storms` | the storm that is going on, and the last ones, as JSON |
+//! | `/v1/events` | the state of each second, as server-sent events |
+//! | `/v1/overview` | the state of this moment, as JSON |
+//! | `/v1/sessions?user=` | the sessions of a user |
+//! | `/v1/behind` | the sessions that are furthest behind, ranked |
+//! | `/v1/jobs` | push jobs in flight |
+//! | `/v1/closed` | the last connections that ended |
 //! | `POST /v1/reload` | reads the configuration again and says what came of it, as JSON |
 //! | `/v1/push`, `/v1/presence`, `/v1/kick`, `/v1/groups` | requests of services ([`services`]) |
 //! | `/v1/openapi.json` | these four for programs, OpenAPI 3.1 |
@@ -22,12 +28,15 @@
 //! the pages do not know the hub: what they show of it comes through the handles of [`AdminState`].
 
 pub mod access;
+pub mod board;
+pub mod inspect;
 pub mod log;
 pub mod reload;
 mod serve;
 pub mod services;
 
 mod body;
+mod dashboard;
 mod health;
 mod heap;
 mod index;
@@ -59,6 +68,8 @@ use super::storms::Storms;
 use crate::ledger::{Leaks, Ledger};
 use crate::metrics::{Live, Metrics};
 use access::Gate;
+use board::Board;
+use inspect::Inspect;
 use reload::Reloads;
 use services::Services;
 
@@ -71,6 +82,10 @@ pub struct AdminState {
     pub ledger: Ledger,
     /// The values that are read at a scrape. Must not wait.
     pub live: Arc<dyn Fn() -> Live + Send + Sync>,
+    /// What is known of single sessions, jobs and connections.
+    pub inspect: Arc<dyn Inspect>,
+    /// What the dashboard shows.
+    pub board: Arc<Board>,
     /// Decides `/readyz`.
     pub phase: PhaseCell,
     /// Decides `/healthz`; the error says what does not work. Must not wait.
@@ -102,7 +117,14 @@ impl fmt::Debug for AdminState {
 /// The routes, behind the check of who asks.
 pub fn router(state: AdminState) -> Router {
     Router::new()
-        .route("/", get(index::root))
+        .route("/", get(dashboard::root))
+        .merge(dashboard::routes())
+        .route("/v1/events", get(board::events))
+        .route("/v1/overview", get(board::overview))
+        .route("/v1/sessions", get(inspect::sessions))
+        .route("/v1/behind", get(inspect::behind))
+        .route("/v1/jobs", get(inspect::jobs))
+        .route("/v1/closed", get(inspect::closed))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

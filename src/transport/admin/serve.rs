@@ -3,6 +3,7 @@
 //! It must answer when everything else has run out: descriptors come from a reserve, tasks and
 //! connections are few and bounded, and no peer can hold one for ever.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::metrics::{AcceptError, Metrics};
 use crate::throttle::Throttle;
 use crate::transport::backoff::Backoff;
 use crate::transport::reserve::Reserve;
+use crate::transport::socket;
 
 /// Connections at once, besides those of services; who comes after waits in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 64;
@@ -49,6 +51,10 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 const LAST_REQUEST_MAX: Duration = Duration::from_secs(180);
 /// At the end of the process it has this.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// A peer that takes nothing of an answer for this long is gone, or stands still.
+const STALL_MAX: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 20 });
+/// What of an answer may wait in the kernel for its peer, and does for one that stands still.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// One log line of a kind in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
@@ -101,7 +107,9 @@ pub async fn serve(
                     reserve: Arc::clone(&reserve),
                     _place: place,
                 };
+                socket::bound_sending(&stream, SEND_BUFFER_BYTES, STALL_MAX);
                 let connection = connection(stream, served, stop.clone(), held);
+                let connection = counted(connection, Arc::clone(&state.metrics));
                 state.ledger.spawn(Kind::Admin, connection);
             }
             Err(error) => {
@@ -174,21 +182,47 @@ async fn accept(
     .await
 }
 
+/// Counts a connection whose peer stood still.
+async fn counted(
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+    metrics: Arc<Metrics>,
+) {
+    let Err(error) = connection.await else { return };
+    // Else it is the peer's doing: a head that never came, a reset.
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let is_stalled = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        if is_stalled {
+            metrics.admin_stalled.inc();
+            break;
+        }
+        cause = error.source();
+    }
+    debug!(%error, "admin connection ended");
+}
+
 /// One connection: request after request, until one of both has had enough.
-async fn connection(stream: TcpStream, served: Served, stop: CancellationToken, held: Held) {
+async fn connection(
+    stream: TcpStream,
+    served: Served,
+    stop: CancellationToken,
+    held: Held,
+) -> Result<(), hyper::Error> {
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), served);
-    {
+    let ended = {
         let mut http = pin!(http);
         let ended = tokio::select! {
             ended = &mut http => Some(ended),
             () = stop.cancelled() => None,
             () = tokio::time::sleep(CONNECTION_AGE_MAX) => None,
         };
-        let ended = match ended {
+        match ended {
             Some(ended) => ended,
             None => {
                 http.as_mut().graceful_shutdown();
@@ -198,13 +232,10 @@ async fn connection(stream: TcpStream, served: Served, stop: CancellationToken, 
                     () = tokio::time::sleep(LAST_REQUEST_MAX) => Ok(()),
                 }
             }
-        };
-        if let Err(error) = ended {
-            // The peer's doing: a head that never came, a reset.
-            debug!(%error, "admin connection ended");
         }
-    }
+    };
     drop(held);
+    ended
 }
 
 /// The time that is left once the process is to end.

@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod baseline;
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod crowd;
