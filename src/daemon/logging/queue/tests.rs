@@ -1,9 +1,12 @@
-use std::io::{PipeReader, PipeWriter, Read};
+use std::io::{PipeReader, PipeWriter};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::*;
 
-/// More than any pipe holds.
+/// For what has to come on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Sixty of them fill a pipe.
 const LONG: [u8; 1000] = [b'x'; 1000];
 
 fn pipe() -> (PipeReader, PipeWriter) {
@@ -50,29 +53,25 @@ fn an_event_is_one_line_whatever_is_in_it() {
 #[test]
 fn who_logs_never_waits_and_the_bounds_hold() {
     let (queue, (mut reader, writer)) = (Queue::default(), pipe());
-    let told = Mutex::new(0);
-    let reading = thread::scope(|scope| {
-        scope.spawn(|| queue.write_to(&writer, |lost| *told.lock().unwrap() += lost));
-        // Nobody reads: the pipe is full, the thread waits, and the queue is bounded.
-        let long = String::from_utf8(LONG.to_vec()).unwrap();
-        let pushed = 2 * BYTES_MAX / LONG.len();
-        for _ in 0..pushed {
-            push(&queue, &long);
-        }
-        let dropped = queue.dropped();
-        assert!(dropped > 0 && dropped < pushed as u64, "{dropped}");
-        assert!(queue.lock().bytes.len() <= BYTES_MAX);
-        // Somebody reads again: what was dropped is told.
-        let mut buffer = vec![0; 1 << 16];
-        while *told.lock().unwrap() == 0 {
-            assert!(reader.read(&mut buffer).expect("there is more") > 0);
-        }
-        assert_eq!(*told.lock().unwrap(), dropped);
-        let reading = thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
-        queue.release();
-        reading
+    let (lost, told) = sync_channel(16);
+    let written = queue.clone();
+    let writing = thread::spawn(move || {
+        written.write_to(&writer, |count| lost.send(count).expect("is waited for"));
     });
-    drop(writer);
+    // Nobody reads: the pipe is full, the thread waits, and the queue is bounded.
+    let long = String::from_utf8(LONG.to_vec()).unwrap();
+    let pushed = 2 * BYTES_MAX / LONG.len();
+    for _ in 0..pushed {
+        push(&queue, &long);
+    }
+    let dropped = queue.dropped();
+    assert!(dropped > 0 && dropped < pushed as u64, "{dropped}");
+    assert!(queue.lock().bytes.len() <= BYTES_MAX);
+    // Somebody reads again: what was dropped is told.
+    let reading = thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(dropped));
+    queue.release();
+    writing.join().expect("does not panic");
     assert!(reading.join().expect("does not panic").expect("reads") > 0);
 }
 
@@ -88,18 +87,24 @@ fn short_lines_are_bounded_by_their_number() {
 
 #[test]
 fn a_stalled_reader_does_not_hold_up_the_end() {
-    let (queue, (_reader, writer)) = (Queue::default(), pipe());
+    let (queue, (reader, writer)) = (Queue::default(), pipe());
     let lines = 1_000;
     for _ in 0..lines {
         queue.push("", &LONG);
     }
-    thread::scope(|scope| {
-        scope.spawn(|| queue.write_to(&writer, |_| {}));
-        queue.flush(&writer);
+    let (written, flushed, writer) = (queue.clone(), queue.clone(), Arc::new(writer));
+    let (ended, end) = sync_channel(1);
+    let out = Arc::clone(&writer);
+    thread::spawn(move || written.write_to(out, |_| {}));
+    thread::spawn(move || {
+        flushed.flush(writer);
+        let _ = ended.send(());
     });
-    // It comes here. What did not fit into the pipe was counted.
+    assert_eq!(end.recv_timeout(PATIENCE), Ok(()));
+    // What did not fit into the pipe was counted.
     let dropped = queue.dropped();
     assert!(dropped > 0 && dropped < lines, "{dropped}");
+    drop(reader);
 }
 
 #[test]
