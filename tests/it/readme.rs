@@ -171,7 +171,7 @@ fn the_commands_that_set_everything_up_are_the_two() {
     assert!(README.contains("\n## Run the tests\n"));
     assert_eq!(
         block("commands: tests"),
-        "cargo run --release -- demo\n\
+        "cargo run -- demo\n\
          cargo test && cargo test --features interleavings --test interleavings"
     );
 }
