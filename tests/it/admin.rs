@@ -1,5 +1,7 @@
 //! The admin door and those who may not ask: foreign pages, foreign methods, too much of anything.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -309,6 +311,7 @@ async fn one_profile_runs_at_a_time_and_ends_with_who_asked() {
     let stream = eventually("it runs", async || {
         let mut stream = TcpStream::connect(gateway.admin).await.expect("is there");
         stream.write_all(ask.as_bytes()).await.expect("a write");
+        tokio::time::sleep(Duration::from_millis(500)).await;
         let (status, _) = gateway.get("/debug/pprof/profile?seconds=1").await;
         match status {
             409 => Ok(stream),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{
-    Resource, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit,
+    Pid, Resource, Signal, getppid, getrlimit, set_parent_process_death_signal,
+    setpriority_process, setrlimit,
 };
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -137,7 +138,15 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 /// # Errors
 /// When the kernel does not know how.
 pub fn end_with_parent() -> anyhow::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("no signal for a parent's end")
+    set_parent_process_death_signal(Some(Signal::KILL)).context("no signal for a parent's end")?;
+    // One that ended before that was asked for gives no signal. The parent is this program, too.
+    let parent = getppid().map_or(0, Pid::as_raw_pid);
+    let is_there = fs::read_link(format!("/proc/{parent}/exe")).ok();
+    anyhow::ensure!(
+        is_there.is_some() && is_there == std::env::current_exe().ok(),
+        "the parent has ended"
+    );
+    Ok(())
 }
 
 /// Gives way to the other threads on this thread's core, from now on.
