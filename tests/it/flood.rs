@@ -60,6 +60,8 @@ async fn a_sender_that_does_not_wait_is_told_busy_and_harms_nobody() {
         .unexpected()
         .iter()
         .map(|answer| (number(&answer.request_id), answer.status))
+        // The barrier's PING may have been repeated, and answered twice.
+        .filter(|(number, _)| *number < DATAGRAMS)
         .collect();
     let busy = told.values().filter(|status| **status == Status::Busy);
     assert!(busy.count() > 0, "nobody was told BUSY");
