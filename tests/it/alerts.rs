@@ -159,6 +159,7 @@ fn the_dashboard_can_be_imported_anywhere() {
             "Traffic",
             "Latency",
             "Sessions",
+            "History",
             "Leaks",
             "Rejects",
             "Resources"

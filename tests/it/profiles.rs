@@ -123,7 +123,8 @@ async fn go_opens_every_profile() {
         };
         assert!(said.contains(known), "{page}: {said}");
         // What is shown of memory is who wanted it, not the allocator.
-        let inside = page == "heap" && (said.contains("rjem") || said.contains("__rust_alloc"));
+        let inside =
+            page == "heap" && (said.contains("rjem") || said.contains("%  alloc::alloc::"));
         assert!(!inside, "{said}");
     }
     busy.abort();

@@ -16,6 +16,8 @@ const KERNEL_BYTES: u64 = 4_096;
 const PROCESS_BYTES: u64 = 16 << 20;
 /// A connection that has something on its way holds at least a page of what TCP may hold.
 const IN_FLIGHT_BYTES: u64 = 4_096;
+/// A limit like this is none.
+const NO_LIMIT: u64 = 1 << 60;
 /// The accept queue is to hold what comes in so many seconds.
 const QUEUE_S: u64 = 2;
 
@@ -122,7 +124,7 @@ fn descriptors(machine: &Machine, connections: u64) -> Finding {
     finding("descriptors", machine.descriptors, |limit| {
         let left = limit.saturating_sub(DESCRIPTORS_RESERVED);
         let is = match limit {
-            u64::MAX => "no limit".to_owned(),
+            NO_LIMIT.. => "no limit".to_owned(),
             _ => format!("{limit} a process: {left} connections beside a reserve"),
         };
         let mut set = format!("LimitNOFILE={need} (in a shell: ulimit -n {need})");
@@ -136,7 +138,11 @@ fn descriptors(machine: &Machine, connections: u64) -> Finding {
 fn files(machine: &Machine, connections: u64) -> Finding {
     let need = connections + DESCRIPTORS_RESERVED;
     finding("files", machine.files_left, |left| {
-        let is = format!("{left} left for all processes (fs.file-max)");
+        let is = match left {
+            // What systemd sets: all that the number holds.
+            NO_LIMIT.. => "no limit for all processes (fs.file-max)".to_owned(),
+            _ => format!("{left} left for all processes (fs.file-max)"),
+        };
         enough(left >= need, is, format!("sysctl fs.file-max={}", 2 * need))
     })
 }

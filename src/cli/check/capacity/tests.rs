@@ -163,6 +163,15 @@ fn what_is_possible_is_the_least_of_what_there_is() {
 }
 
 #[test]
+fn a_limit_that_is_none_is_called_so() {
+    let mut machine = large();
+    (machine.descriptors, machine.files_left) = (Some(u64::MAX), Some(u64::MAX >> 1));
+    for finding in &of(&machine, 20_000).findings[..2] {
+        assert!(finding.is.starts_with("no limit"), "{finding:?}");
+    }
+}
+
+#[test]
 fn sizes_are_for_people() {
     assert_eq!(size(999), "999 B");
     assert_eq!(size(4 << 20), "4.0 MiB");

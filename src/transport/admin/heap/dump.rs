@@ -19,7 +19,7 @@ use crate::transport::admin::proto::{At, Builder};
 
 /// How the names of the allocator's own functions begin, and of those of Rust between it and who
 /// wants memory.
-const ALLOCATOR: [&str; 15] = [
+const ALLOCATOR: [&str; 16] = [
     "_rjem_",
     "je_",
     "prof_",
@@ -33,6 +33,7 @@ const ALLOCATOR: [&str; 15] = [
     "__rdl_",
     "__rg_",
     "alloc::alloc::",
+    "<alloc::alloc::",
     "alloc::raw_vec::",
     "<alloc::raw_vec::",
 ];
@@ -141,7 +142,10 @@ fn place(builder: &mut Builder, address: u64) -> Place {
     if found.is_empty() {
         found.push((format!("{address:#x}"), String::new(), 0));
     }
-    let at: Vec<At<'_>> = found
+    // Of the allocator's that are inlined here none is shown, as none of those that were called.
+    let theirs = found.iter().take_while(|(name, ..)| is_allocator(name));
+    let inlined = theirs.count().min(found.len() - 1);
+    let at: Vec<At<'_>> = found[inlined..]
         .iter()
         .map(|(name, file, line)| (&**name, &**file, *line))
         .collect();
