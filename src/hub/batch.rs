@@ -17,7 +17,7 @@ const SNAPSHOT_BYTES: usize = 256 * 1024;
 
 /// Fills the batch of `cx` with what comes next, in order, and returns the place that the session
 /// has reached when all of it is written.
-pub(super) fn gather(inner: &Inner, head: u64, cx: &mut Pump) -> u64 {
+pub(super) fn gather<S: Sink + ?Sized>(sink: &S, inner: &Inner, head: u64, cx: &mut Pump) -> u64 {
     let batch = &mut cx.batch;
     batch.clear();
     let mut upto = head;
@@ -59,13 +59,15 @@ pub(super) fn gather(inner: &Inner, head: u64, cx: &mut Pump) -> u64 {
         cx.passed.push((Arc::clone(&taken.message), outcome));
         false
     });
-    let mut bytes = 0;
-    let fits = cx.batch.iter().take(SNAPSHOT_MESSAGES).take_while(|taken| {
-        let fits = bytes < SNAPSHOT_BYTES;
-        bytes += taken.message.frame_len(taken.index);
-        fits
-    });
-    let count = fits.count();
+    let (mut bytes, mut count) = (0, 0);
+    for taken in cx.batch.iter_mut().take(SNAPSHOT_MESSAGES) {
+        if bytes >= SNAPSHOT_BYTES {
+            break;
+        }
+        taken.encoding = sink.encoding(taken.message.number(), taken.message.scope(taken.index));
+        bytes += taken.frame_len();
+        count += 1;
+    }
     if count < cx.batch.len() {
         cx.batch.truncate(count);
         upto = cx.batch.last().map_or(upto, |last| last.message.seq);
@@ -115,13 +117,13 @@ pub(super) fn write<S: Sink + ?Sized>(
         }
     };
     if let Some(unsent) = &inner.unsent {
-        let [head, payload] = unsent.taken.message.frame(unsent.taken.index);
+        let [head, payload] = unsent.taken.frame();
         push(head.get(unsent.offset..).unwrap_or_default());
         push(&payload[unsent.offset.saturating_sub(head.len())..]);
     }
     push(inner.control.rest());
     for taken in batch {
-        let [head, payload] = taken.message.frame(taken.index);
+        let [head, payload] = taken.frame();
         push(head);
         push(payload);
     }
@@ -138,7 +140,7 @@ pub(super) fn advance(
 ) -> bool {
     let attached = inner.replay().map_or(0, |replay| replay.attached);
     if let Some(unsent) = &mut inner.unsent {
-        let rest = unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset;
+        let rest = unsent.taken.frame_len() - unsent.offset;
         if count < rest {
             unsent.offset += count;
             return false;
@@ -160,7 +162,7 @@ pub(super) fn advance(
     let mut batch = std::mem::take(&mut cx.batch);
     let mut all_taken = true;
     for taken in &batch {
-        let length = taken.message.frame_len(taken.index);
+        let length = taken.frame_len();
         if count < length {
             all_taken = false;
             if count > 0 {

@@ -2,7 +2,7 @@
 
 use super::Hub;
 use super::pump::Pump;
-use super::session::{Inner, Session};
+use super::session::{Inner, Session, Sink};
 use crate::sync::atomic::Ordering;
 use crate::wire::frame::GatewayFrame;
 
@@ -53,7 +53,7 @@ impl Hub {
 
     /// Leaves CURRENT with the session: everything up to the last number that it was told of has
     /// gone before.
-    pub fn answer_current<S: ?Sized>(&self, session: &Session<S>) {
+    pub fn answer_current<S: Sink + ?Sized>(&self, session: &Session<S>) {
         let mut inner = session.lock();
         let cursor = inner.shown;
         self.answer_locked(session, &mut inner, &GatewayFrame::Current { cursor });

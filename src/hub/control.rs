@@ -1,7 +1,5 @@
 //! Answers that wait for a client's next pump.
 
-use crate::wire::frame::GatewayFrame;
-
 /// Bytes of unread answers from which on the gateway does not read from a client: a few hundred
 /// short answers.
 pub(super) const CONTROL_FULL: usize = 4 * 1024;
@@ -27,8 +25,13 @@ impl Control {
             .map_or(&[], |answers| &answers.bytes[answers.written..])
     }
 
-    pub(super) fn push(&mut self, frame: &GatewayFrame<'_>) {
-        frame.encode(&mut self.0.get_or_insert_default().bytes);
+    /// Appends what `put` writes, which may be nothing.
+    pub(super) fn push(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let answers = self.0.get_or_insert_default();
+        put(&mut answers.bytes);
+        if answers.bytes.is_empty() {
+            self.0 = None;
+        }
     }
 
     pub(super) fn advance(&mut self, count: usize) {

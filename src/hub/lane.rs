@@ -16,6 +16,7 @@ use super::shelf::{Floor, Shelf};
 use super::slots::Slots;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wire::encoding::Encoding;
 use crate::wire::frame::Scope;
 
 /// All, one user, or one group.
@@ -66,9 +67,23 @@ struct Entry {
 #[derive(Clone)]
 pub(crate) struct Taken {
     pub(crate) index: u16,
+    /// How it is written for that session; its sink says so when it is about to go out.
+    pub(crate) encoding: Encoding,
     /// A later message for this session stands in for it.
     pub(crate) superseded: bool,
     pub(crate) message: Arc<Message>,
+}
+
+impl Taken {
+    /// The frame as the session receives it, in two parts of which the second may be empty.
+    pub(crate) fn frame(&self) -> [&[u8]; 2] {
+        self.message.frame(self.encoding, self.index)
+    }
+
+    /// Bytes of that frame.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.message.frame_len(self.encoding, self.index)
+    }
 }
 
 /// Tells whether a message passes a session by, as one of its exceptions.
@@ -134,7 +149,7 @@ impl Lane {
             superseded: false,
             message: Arc::clone(message),
         };
-        state.bytes += message.frame_len(index) as u64;
+        state.bytes += message.frame_len(Encoding::Native, index) as u64;
         state.entries.push_back(entry);
         if message.collapse().is_some() {
             state.collapse(message, false);
@@ -159,6 +174,7 @@ impl Lane {
         for entry in rest.by_ref().take(max) {
             out.push(Taken {
                 index: entry.index,
+                encoding: Encoding::Native,
                 superseded: entry.superseded || state.stands_in_for(&entry.message, is_excepted),
                 message: Arc::clone(&entry.message),
             });

@@ -1,8 +1,8 @@
 //! One accepted push, immutable and shared by the lanes that it was appended to.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
@@ -11,12 +11,15 @@ use super::collapse::CollapseKey;
 use super::lane::{IsExcepted, Lane};
 use super::log::Target;
 use crate::sync::{Mutex, lock};
-use crate::wire::frame::{Scope, push_header};
+use crate::wire::encoding::{Encoding, Head};
+use crate::wire::frame::{GatewayFrame, LENGTH_BYTES, Scope, push_header};
 
 /// Length, type, number, scope and the length of the group's name.
 const PUSH_HEADER_BYTES: usize = 15;
 /// Where the number stands in a frame: behind length and type.
 const NUMBER_AT: usize = 5;
+/// Behind the number.
+const SCOPE_AT: usize = NUMBER_AT + 8;
 
 /// A message of the log. It is dropped with the last lane entry (or unsent remainder) that holds
 /// it.
@@ -30,7 +33,15 @@ pub(crate) struct Message {
     /// What most live messages have not: they are neither kept nor collapse.
     more: Option<Box<More>>,
     totals: Arc<Totals>,
+    /// What goes before the payload in other encodings, once somebody needs it.
+    others: OnceLock<Box<Others>>,
 }
+
+/// Heads by encoding, and by target: each is written for the first client that needs it.
+///
+/// They are not counted among what the log holds: a head is of the size of the native one, which
+/// is, and there are as many for a target as there are encodings in use.
+type Others = [OnceLock<SmallVec<[OnceLock<Box<[u8]>>; 1]>>; Encoding::OTHERS];
 
 /// A target by name: an exception of a kept message holds whether its lane stands or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +194,7 @@ impl Message {
             exceptions,
             more,
             totals,
+            others: OnceLock::new(),
         };
         if message.kept().is_none() {
             message.count_in_log();
@@ -265,15 +277,58 @@ impl Message {
         }
     }
 
+    /// What target `index` is.
+    pub(crate) fn scope(&self, index: u16) -> Scope {
+        match self.draft.heads[usize::from(index)][SCOPE_AT] {
+            code if code == Scope::User.code() => Scope::User,
+            code if code == Scope::Group.code() => Scope::Group,
+            _ => Scope::All,
+        }
+    }
+
     /// The frame under which target `index` receives the message, in two parts of which the second
     /// may be empty.
-    pub(crate) fn frame(&self, index: u16) -> [&[u8]; 2] {
-        [&self.draft.heads[usize::from(index)], &self.draft.payload]
+    pub(crate) fn frame(&self, encoding: Encoding, index: u16) -> [&[u8]; 2] {
+        let native = &*self.draft.heads[usize::from(index)];
+        let Some(place) = encoding.place() else {
+            return [native, &self.draft.payload];
+        };
+        let group = usize::from(native[PUSH_HEADER_BYTES - 1]);
+        let payload = match &native[PUSH_HEADER_BYTES + group..] {
+            [] => &self.draft.payload,
+            behind => behind,
+        };
+        let others = self.others.get_or_init(Box::default);
+        let heads = others[place].get_or_init(|| {
+            let targets = 0..self.targets();
+            targets.map(|_| OnceLock::new()).collect()
+        });
+        let head = heads[usize::from(index)].get_or_init(|| {
+            let mut head = Vec::new();
+            if let Ok(GatewayFrame::Push {
+                number,
+                scope,
+                group,
+                ..
+            }) = GatewayFrame::decode(&native[LENGTH_BYTES..])
+            {
+                let payload_len = payload.len();
+                let push = Head {
+                    number,
+                    scope,
+                    group,
+                    payload_len,
+                };
+                encoding.put_head(&mut head, &push);
+            }
+            head.into_boxed_slice()
+        });
+        [head, payload]
     }
 
     /// Bytes of the frame under target `index`.
-    pub(crate) fn frame_len(&self, index: u16) -> usize {
-        self.draft.heads[usize::from(index)].len() + self.draft.payload.len()
+    pub(crate) fn frame_len(&self, encoding: Encoding, index: u16) -> usize {
+        self.frame(encoding, index).map(<[u8]>::len).iter().sum()
     }
 
     /// Whose members do not receive it, whatever else they match.

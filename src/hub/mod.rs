@@ -47,6 +47,7 @@ mod requests;
 pub mod session;
 mod shares;
 mod shelf;
+mod sink;
 mod slots;
 pub mod spread;
 mod strangers;
@@ -72,7 +73,8 @@ pub use end::Ahead;
 pub use log::{Appended, Placed, Push, Refused, Target};
 pub use registry::{Attach, AttachError};
 pub use replay::Resume;
-pub use session::{Sink, Wants};
+pub use session::Wants;
+pub use sink::Sink;
 pub use sweep::Sweep;
 pub use usage::KeyUse;
 
@@ -143,6 +145,18 @@ impl<'a> Closing<'a> {
             reason,
             retry_after_ms: 0,
             text: "",
+        }
+    }
+
+    /// The CLOSE that tells it, for a cause with a code.
+    pub const fn frame(&self) -> Option<GatewayFrame<'a>> {
+        match self.reason {
+            CloseReason::Code(code) => Some(GatewayFrame::Close {
+                code,
+                retry_after_ms: self.retry_after_ms,
+                reason: self.text,
+            }),
+            _ => None,
         }
     }
 }
@@ -236,11 +250,11 @@ impl Hub {
 
     /// Ends a session: it is detached at once, the CLOSE (if there is one) goes behind what was
     /// begun, and its task is woken. False when it had a cause to end already.
-    pub fn close<S: ?Sized>(&self, session: &Session<S>, closing: Closing<'_>) -> bool {
+    pub fn close<S: Sink + ?Sized>(&self, session: &Session<S>, closing: Closing<'_>) -> bool {
         self.close_locked(session, &mut session.lock(), closing)
     }
 
-    fn close_locked<S: ?Sized>(
+    fn close_locked<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,
         inner: &mut Inner,
@@ -249,11 +263,7 @@ impl Hub {
         if inner.closing.is_some() {
             return false;
         }
-        let Closing {
-            reason,
-            retry_after_ms,
-            text,
-        } = closing;
+        let reason = closing.reason;
         let outcome = match reason {
             CloseReason::Code(CloseCode::Slow) => Outcome::Slow,
             _ => Outcome::Closed,
@@ -266,13 +276,11 @@ impl Hub {
                 inner.aside.get_or_insert_default().at_end = Some(Box::new(ahead.into()));
             }
         }
-        if let CloseReason::Code(code) = reason {
-            inner.control.push(&GatewayFrame::Close {
-                code,
-                retry_after_ms,
-                reason: text,
-            });
-        } else {
+        let mut is_told = false;
+        inner
+            .control
+            .push(|out| is_told = session.sink().close(&closing, out));
+        if !is_told {
             // The peer is gone, or said BYE: there is nobody to finish for.
             inner.unsent = None;
             inner.control.clear();

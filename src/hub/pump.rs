@@ -154,7 +154,10 @@ impl Hub {
             return;
         }
         let index = reached.index;
-        let [head, payload] = message.frame(index);
+        let encoding = session
+            .sink()
+            .encoding(message.number(), message.scope(index));
+        let [head, payload] = message.frame(encoding, index);
         let written = match payload {
             [] => session.sink().try_write(&[IoSlice::new(head)]),
             _ => session
@@ -174,6 +177,7 @@ impl Hub {
                 inner.show(message);
                 let taken = Taken {
                     index,
+                    encoding,
                     superseded: false,
                     message: Arc::clone(message),
                 };
@@ -204,7 +208,7 @@ impl Hub {
     }
 
     /// What a write that took nothing means for the session.
-    fn write_failed<S: ?Sized>(
+    fn write_failed<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,
         inner: &mut Inner,
@@ -237,7 +241,7 @@ impl Hub {
             return Pumped::Blocked;
         }
         for _ in 0..ROUNDS {
-            if !self.tend_replay(inner, cx.now) {
+            if !self.tend_replay(session.sink(), inner, cx.now) {
                 let why = "slow consumer: what it was to replay was dropped at a bound";
                 self.close_locked(session, inner, self.slow(why));
             }
@@ -251,7 +255,7 @@ impl Hub {
             let upto = match inner.closing {
                 // Only what was begun, and the CLOSE.
                 Some(_) => inner.position,
-                None => gather(inner, head, cx),
+                None => gather(session.sink(), inner, head, cx),
             };
             if inner.is_idle() && cx.batch.is_empty() {
                 inner.position = upto;
@@ -324,7 +328,7 @@ impl Hub {
 
     /// Closes a session that is over a bound; false when it was. Called by whoever meets one that
     /// is behind.
-    pub(super) fn check_bounds<S: ?Sized>(
+    pub(super) fn check_bounds<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,
         inner: &mut Inner,

@@ -151,7 +151,7 @@ impl Hub {
             entered.map(|(replaced, resumed)| {
                 session.received.store(self.tick(cx.now), Ordering::Relaxed);
                 inner.sent = self.tick(cx.now);
-                self.greet(id, &mut inner, attach, &resumed);
+                self.greet(&session, &mut inner, attach, &resumed);
                 let twin = replaced
                     .as_ref()
                     .map(|old| old.confirmed.load(Ordering::Relaxed));
@@ -263,10 +263,17 @@ impl Hub {
         Ok((twin.map(|(_, other)| other), resumed))
     }
 
-    fn greet(&self, id: u64, inner: &mut Inner, attach: &Attach<'_>, resumed: &Resumed) {
+    fn greet<S: Sink>(
+        &self,
+        session: &Session<S>,
+        inner: &mut Inner,
+        attach: &Attach<'_>,
+        resumed: &Resumed,
+    ) {
+        let (id, sink) = (session.id(), session.sink());
         let cursor = resumed.cursor;
         inner.shown = cursor;
-        inner.control.push(&GatewayFrame::Welcome(Welcome {
+        let welcome = GatewayFrame::Welcome(Welcome {
             version: 1,
             resumed: resumed.promised,
             heartbeat_s: attach.heartbeat_s,
@@ -274,34 +281,52 @@ impl Hub {
             session: id,
             epoch: self.epoch(),
             cursor,
-        }));
+        });
+        inner.say(sink, &welcome);
         for handle in inner.handles.iter().skip(2) {
-            let joined = GatewayFrame::Joined {
-                group: &handle.lane.name,
-            };
-            inner.control.push(&joined);
+            let group = &handle.lane.name;
+            let joined = GatewayFrame::Joined { group };
+            inner.control.push(|out| sink.answer(&joined, out));
         }
         for frame in attach.refused {
-            inner.control.push(frame);
+            inner.say(sink, frame);
         }
         // Behind what is replayed, if anything is.
         if resumed.replay.is_none() {
             let cursor = cursor.max(resumed.upto);
             inner.shown = cursor;
-            inner.control.push(&GatewayFrame::Current { cursor });
+            inner.say(sink, &GatewayFrame::Current { cursor });
         }
     }
 
     /// Leaves an answer with the session, to go out with the next pump.
-    pub fn answer<S: ?Sized>(&self, session: &Session<S>, frame: &GatewayFrame<'_>) {
+    pub fn answer<S: Sink + ?Sized>(&self, session: &Session<S>, frame: &GatewayFrame<'_>) {
         self.answer_locked(session, &mut session.lock(), frame);
     }
 
-    pub(super) fn answer_locked<S: ?Sized>(
+    /// The same with an answer that only the client's protocol knows, in its own bytes.
+    pub fn answer_with<S: Sink + ?Sized>(
+        &self,
+        session: &Session<S>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.put_answer(session, &mut session.lock(), put);
+    }
+
+    pub(super) fn answer_locked<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,
         inner: &mut Inner,
         frame: &GatewayFrame<'_>,
+    ) {
+        self.put_answer(session, inner, |out| session.sink().answer(frame, out));
+    }
+
+    fn put_answer<S: Sink + ?Sized>(
+        &self,
+        session: &Session<S>,
+        inner: &mut Inner,
+        put: impl FnOnce(&mut Vec<u8>),
     ) {
         if inner.closing.is_some() {
             return;
@@ -310,7 +335,7 @@ impl Hub {
             self.close_locked(session, inner, self.slow("slow consumer: reads no answers"));
             return;
         }
-        inner.control.push(frame);
+        inner.control.push(put);
     }
 
     /// The sessions of a user.

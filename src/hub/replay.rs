@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::batch::settle;
 use super::history::History;
 use super::lane::Taken;
-use super::session::{Inner, Session};
+use super::session::{Inner, Session, Sink};
 use super::{Hub, Options};
 use crate::metrics::Outcome;
 use crate::wire::frame::GatewayFrame;
@@ -126,7 +126,12 @@ pub(super) fn take(
 impl Hub {
     /// Looks after a session's replay before its next batch: false when the session has to be
     /// closed, since what it was promised is not kept any more.
-    pub(super) fn tend_replay(&self, inner: &mut Inner, now: Instant) -> bool {
+    pub(super) fn tend_replay<S: Sink + ?Sized>(
+        &self,
+        sink: &S,
+        inner: &mut Inner,
+        now: Instant,
+    ) -> bool {
         let Some(replay) = inner.replay() else {
             return true;
         };
@@ -144,7 +149,7 @@ impl Hub {
             let cursor = replay.cursor;
             inner.take_replay();
             inner.shown = inner.shown.max(cursor);
-            inner.control.push(&GatewayFrame::Current { cursor });
+            inner.say(sink, &GatewayFrame::Current { cursor });
         }
         true
     }

@@ -9,8 +9,6 @@
 //!   level, behind ── a cause to end ──► closing: detached from every lane ◄─┘ over a bound
 //! ```
 
-use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::Waker;
@@ -22,24 +20,11 @@ use super::grant::Grant;
 use super::lane::{Lag, Lane, Taken};
 use super::message::{Message, Named};
 use super::replay::Replay;
+pub use super::sink::Sink;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wire::frame::GatewayFrame;
 use crate::wire::reason::CloseReason;
-
-/// Where a session's bytes go. The hub keeps what was taken in part, and never calls it from two
-/// threads at once.
-pub trait Sink: Send + Sync + 'static {
-    /// Takes as many bytes as it can without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` when it can take none now; anything else ends the session.
-    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
-
-    /// Where they go to, as far as that can be told.
-    fn peer(&self) -> Option<SocketAddr> {
-        None
-    }
-}
 
 /// A session: what the registry, the lanes and the client's own task share.
 pub struct Session<S: ?Sized = dyn Sink> {
@@ -268,6 +253,11 @@ impl Inner {
         self.shown = self.shown.max(message.number());
     }
 
+    /// Leaves an answer, to go out with the next pump.
+    pub(super) fn say<S: Sink + ?Sized>(&mut self, sink: &S, frame: &GatewayFrame<'_>) {
+        self.control.push(|out| sink.answer(frame, out));
+    }
+
     /// What its token grants.
     pub(super) fn grant(&self) -> Option<&Grant> {
         self.aside.as_ref()?.grant.as_ref()
@@ -283,7 +273,7 @@ impl Inner {
         if let (Some(unsent), None) = (&self.unsent, self.replay()) {
             lag.add(Lag {
                 messages: 1,
-                bytes: (unsent.taken.message.frame_len(unsent.taken.index) - unsent.offset) as u64,
+                bytes: (unsent.taken.frame_len() - unsent.offset) as u64,
                 oldest: Some(unsent.taken.message.accepted),
             });
         }
@@ -365,6 +355,11 @@ impl<S: ?Sized> Session<S> {
     /// Whether the client reads its answers, so that the gateway reads from it.
     pub fn is_read_from(&self) -> bool {
         self.lock().control.rest().len() < CONTROL_FULL
+    }
+
+    /// Whether nothing was begun or answered that has not been written.
+    pub fn is_idle(&self) -> bool {
+        self.lock().is_idle()
     }
 
     /// The slot in the lane of all.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::collapse::Collapse;
 use super::lane::{IsExcepted, Taken};
 use super::message::Message;
+use crate::wire::encoding::Encoding;
 
 /// Holes that are not worth a pass.
 const HOLES_MIN: usize = 64;
@@ -130,6 +131,7 @@ impl Shelf {
         for (entry, message) in rest.by_ref().take(max) {
             out.push(Taken {
                 index: entry.index,
+                encoding: Encoding::Native,
                 superseded: entry.superseded || self.collapse.is_superseded(message, is_excepted),
                 message: Arc::clone(message),
             });

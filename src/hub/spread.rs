@@ -19,6 +19,7 @@ use super::pump::{By, Pump};
 use super::session::{Handle, Inner, Session};
 use super::walk::Reached;
 use crate::metrics::Outcome;
+use crate::wire::encoding::Encoding;
 use crate::wire::frame::Scope;
 use crate::wire::reply::Counts;
 
@@ -84,7 +85,7 @@ impl Hub {
         (spread, reached): (&Spread, &Reached),
         cx: &mut Pump,
     ) -> u64 {
-        let draft = Draft::whole(spread.message.frame(reached.index));
+        let draft = Draft::whole(spread.message.frame(Encoding::Native, reached.index));
         let origin = spread.message.collapse().map(|_| Origin {
             lane: Arc::clone(&reached.lane),
             message: Arc::clone(&spread.message),

@@ -57,7 +57,7 @@ impl Hub {
             && inner.closing.is_none()
         {
             self.tell_current(session, &mut inner, cx);
-            inner.control.push(&GatewayFrame::Ping(&[]));
+            inner.say(session.sink(), &GatewayFrame::Ping(&[]));
             self.pump_locked(session, &mut inner, By::Other, cx);
         }
     }
@@ -77,7 +77,7 @@ impl Hub {
             && inner.closing.is_none()
         {
             inner.shown = cursor;
-            inner.control.push(&GatewayFrame::Current { cursor });
+            inner.say(session.sink(), &GatewayFrame::Current { cursor });
         }
     }
 

@@ -22,6 +22,7 @@ use super::ending::{Attached, Ending};
 use super::handshake::come_in;
 use super::link::{FAREWELL, Link, READ, end_of, farewell};
 use super::listener::ConnectionPermit;
+use super::native;
 use super::renewal::{refusal, renew};
 use super::socket;
 use super::storms::Storms;
@@ -30,11 +31,12 @@ use crate::clock::{Clock, monotonic};
 use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
 use crate::hub::session::Session;
-use crate::hub::{Closing, Hub};
+use crate::hub::{Closing, Hub, Sink};
 use crate::metrics::ProxyReject;
 use crate::redaction::Redaction;
 use crate::throttle::Throttle;
-use crate::wire::frame::{self, ClientFrame, GatewayFrame, split};
+use crate::wire::encoding::Protocol;
+use crate::wire::frame::{self, ClientFrame, GatewayFrame};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
 /// The bounds of one client's frames. They can be replaced: each frame, and each handshake, is held
@@ -132,9 +134,9 @@ pub(super) fn run(
         let clients = ending.place.clients();
         let mut begun = None;
         if !rest.is_empty() {
-            take_frames(clients, session, &mut begun, &rest);
+            let mut rest = rest;
+            take_frames(clients, session, &mut begun, &mut rest);
         }
-        drop(rest);
         let reason = serve(clients, session, &mut begun).await;
         ending.reason = Some(reason);
         ending.tell();
@@ -174,6 +176,7 @@ fn next_event(session: &Session<Link>) -> impl Future<Output = io::Result<Event>
 
 /// A frame that has begun to come in, and until when it must be whole.
 struct Partial {
+    /// What has not been looked at for good.
     bytes: Vec<u8>,
     deadline: Instant,
 }
@@ -235,7 +238,7 @@ fn read(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begun) {
         Ok(0) => {
             hub.close(&**session, Closing::silent(CloseReason::Eof));
         }
-        Ok(count) => take_frames(clients, session, begun, &buffer[..count]),
+        Ok(count) => take_frames(clients, session, begun, &mut buffer[..count]),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(error) => {
             hub.close(&**session, Closing::silent(end_of(&error)));
@@ -243,99 +246,117 @@ fn read(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begun) {
     });
 }
 
-/// Handles every frame that is whole now, and keeps the rest.
-fn take_frames(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begun, new: &[u8]) {
+/// What came of the bytes at hand.
+pub(super) enum Taken {
+    /// The next frame is not whole.
+    Nothing,
+    /// So many bytes were a whole frame, which has been carried out.
+    Whole(usize),
+}
+
+/// What the frames of a client are carried out with.
+pub(super) struct Serving<'a> {
+    pub(super) clients: &'a Clients,
+    pub(super) session: &'a Arc<Session<Link>>,
+    /// The bounds of the frames at hand.
+    pub(super) limits: ClientLimits,
+    pub(super) cx: Pump,
+}
+
+/// Carries out every frame that is whole now, and keeps the rest.
+fn take_frames(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begun, new: &mut [u8]) {
     let hub = &clients.hub;
-    let mut cx = Pump::new(monotonic());
+    let limits = clients.limits();
     let before = begun.take();
     let mut deadline = before.as_ref().map(|partial| partial.deadline);
-    let joined = before.map(|mut partial| {
+    let mut joined = before.map(|mut partial| {
         partial.bytes.extend_from_slice(new);
         partial.bytes
     });
-    let mut bytes = joined.as_deref().unwrap_or(new);
-    let ClientLimits {
-        max_frame,
-        handshake_timeout,
-        ..
-    } = clients.limits();
+    let bytes = joined.as_deref_mut().unwrap_or(new);
+    let mut serving = Serving {
+        clients,
+        session,
+        limits,
+        cx: Pump::new(monotonic()),
+    };
+    let mut at = 0;
     loop {
-        match split(bytes, max_frame) {
-            Ok(Some((body, used))) => {
+        let rest = &mut bytes[at..];
+        let taken = match session.sink().protocol() {
+            Protocol::Native => native::take(&mut serving, rest),
+        };
+        match taken {
+            Ok(Taken::Whole(used)) => {
                 deadline = None;
-                bytes = &bytes[used..];
-                hub.note_received(&**session, &cx);
-                if let Err(why) = handle(clients, session, body, &mut cx) {
-                    hub.close(
-                        &**session,
-                        Closing::code(CloseCode::Protocol, RETRY_NEVER, why),
-                    );
-                    break;
-                }
+                at += used;
+                hub.note_received(&**session, &serving.cx);
             }
-            Ok(None) if bytes.is_empty() => break,
-            Ok(None) => {
-                let deadline = deadline.unwrap_or_else(|| Instant::now() + handshake_timeout);
+            Ok(Taken::Nothing) if rest.is_empty() => break,
+            Ok(Taken::Nothing) => {
+                let deadline =
+                    deadline.unwrap_or_else(|| Instant::now() + limits.handshake_timeout);
                 *begun = Some(Box::new(Partial {
-                    bytes: bytes.to_vec(),
+                    bytes: rest.to_vec(),
                     deadline,
                 }));
                 break;
             }
-            Err(_) => {
-                let why = "length of a frame out of bounds";
-                hub.close(
-                    &**session,
-                    Closing::code(CloseCode::Protocol, RETRY_NEVER, why),
-                );
+            Err(why) => {
+                let close = Closing::code(CloseCode::Protocol, RETRY_NEVER, why);
+                hub.close(&**session, close);
                 break;
             }
         }
     }
-    hub.nudge(&**session, &mut cx);
-    cx.merge(hub.metrics());
+    hub.nudge(&**session, &mut serving.cx);
+    serving.cx.merge(hub.metrics());
 }
 
-/// Does what a frame asks for; the error is why it is against the protocol.
-fn handle(
-    clients: &Clients,
-    session: &Arc<Session<Link>>,
-    body: &[u8],
-    cx: &mut Pump,
-) -> Result<(), &'static str> {
-    let hub = &clients.hub;
-    let frame = ClientFrame::decode(body).map_err(|_| "malformed frame")?;
-    let member = || -> Arc<Session> { Arc::clone(session) as _ };
-    match frame {
-        ClientFrame::Hello(_) => return Err("a second HELLO"),
-        ClientFrame::Ping(bytes) => hub.answer(&**session, &GatewayFrame::Pong(bytes)),
-        ClientFrame::Pong(_) => {}
-        ClientFrame::Ack { number } => hub
-            .confirm(&**session, number, cx)
-            .map_err(|_| "ACK of a number that was never sent")?,
-        ClientFrame::Join { group } => {
-            let refused = match hub.may_join(&member(), group) {
-                true => hub.join(&member(), group).err().map(|_| CloseCode::TooMany),
-                false => Some(CloseCode::Auth),
-            };
-            if let Some(code) = refused {
-                hub.answer(&**session, &refusal(frame::JOIN, code, group));
+impl Serving<'_> {
+    /// Does what one of the protocol's own frames asks for, given as type and fields; the error is
+    /// why it is against the protocol.
+    pub(super) fn carry_out(&mut self, body: &[u8]) -> Result<(), &'static str> {
+        let Self {
+            clients,
+            session,
+            cx,
+            ..
+        } = self;
+        let hub = &clients.hub;
+        let frame = ClientFrame::decode(body).map_err(|_| "malformed frame")?;
+        let member = || -> Arc<Session> { Arc::clone(session) as _ };
+        match frame {
+            ClientFrame::Hello(_) => return Err("a second HELLO"),
+            ClientFrame::Ping(bytes) => hub.answer(&***session, &GatewayFrame::Pong(bytes)),
+            ClientFrame::Pong(_) => {}
+            ClientFrame::Ack { number } => hub
+                .confirm(&***session, number, cx)
+                .map_err(|_| "ACK of a number that was never sent")?,
+            ClientFrame::Join { group } => {
+                let refused = match hub.may_join(&member(), group) {
+                    true => hub.join(&member(), group).err().map(|_| CloseCode::TooMany),
+                    false => Some(CloseCode::Auth),
+                };
+                if let Some(code) = refused {
+                    hub.answer(&***session, &refusal(frame::JOIN, code, group));
+                }
             }
+            ClientFrame::Leave { group } => hub.leave(&member(), group, cx),
+            ClientFrame::Bye => {
+                hub.close(&***session, Closing::silent(CloseReason::Bye));
+            }
+            ClientFrame::Token { token } => renew(clients, &member(), token),
         }
-        ClientFrame::Leave { group } => hub.leave(&member(), group, cx),
-        ClientFrame::Bye => {
-            hub.close(&**session, Closing::silent(CloseReason::Bye));
-        }
-        ClientFrame::Token { token } => renew(clients, &member(), token),
+        Ok(())
     }
-    Ok(())
 }
 
 /// Sends the CLOSE behind what was begun, where the socket takes it, and closes without a reset.
 async fn finish(hub: &Hub, session: &Session<Link>, reason: CloseReason) {
     let link = session.sink();
     // After BYE, too, there is no CLOSE that a reset could destroy: the close itself is the FIN.
-    if !matches!(reason, CloseReason::Code(_)) {
+    if !matches!(reason, CloseReason::Code(_)) && session.is_idle() {
         return link.shut_down();
     }
     let stream = link.stream();

@@ -7,24 +7,29 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
+use crate::wire::encoding::Protocol;
+
 /// One listener of the configuration, beside its socket. What is replaced counts for connections
 /// that come in from then on; those that are there keep what they have.
 pub struct Door {
     name: String,
+    protocol: Protocol,
     tls: Option<ArcSwap<ServerConfig>>,
     trusted: Option<ArcSwap<Vec<IpNet>>>,
 }
 
 impl Door {
-    /// A door named so; with `tls` it speaks TLS, with `trusted` it takes connections only from
-    /// these networks, and only behind a PROXY header.
+    /// A door named so, at which `protocol` is spoken; with `tls` it speaks TLS, with `trusted` it
+    /// takes connections only from these networks, and only behind a PROXY header.
     pub fn new(
         name: impl Into<String>,
+        protocol: Protocol,
         tls: Option<Arc<ServerConfig>>,
         trusted: Option<Vec<IpNet>>,
     ) -> Self {
         Self {
             name: name.into(),
+            protocol,
             tls: tls.map(ArcSwap::new),
             trusted: trusted.map(ArcSwap::from_pointee),
         }
@@ -33,6 +38,11 @@ impl Door {
     /// The listener's name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is spoken behind what stands before.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Replaces chain and key. False at a door that does not speak TLS: that it shall takes a
@@ -79,7 +89,7 @@ mod tests {
 
     fn trusting(networks: &[&str]) -> Door {
         let networks = networks.iter().map(|network| network.parse().unwrap());
-        Door::new("native", None, Some(networks.collect()))
+        Door::new("native", Protocol::Native, None, Some(networks.collect()))
     }
 
     #[test]
@@ -101,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_door_without_a_header_trusts_nobody() {
-        let door = Door::new("native", None, None);
+        let door = Door::new("native", Protocol::Native, None, None);
         assert!(!door.trusts("127.0.0.1".parse().unwrap()));
         assert!(!door.set_trusted(vec!["127.0.0.0/8".parse().unwrap()]));
         assert!(door.is_plain());

@@ -1,6 +1,5 @@
 //! The first exchange: HELLO, who is it, may it, and into the registry.
 
-use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -14,8 +13,9 @@ use tracing::debug;
 use super::connection::Clients;
 use super::door::Door;
 use super::ending::{Attached, Ending};
-use super::link::{FAREWELL, Link, READ, end_of, farewell, turn_away, turn_away_at_once};
+use super::link::{FAREWELL, Link, end_of, farewell, turn_away, turn_away_at_once};
 use super::listener::ConnectionPermit;
+use super::opening::{Opened, Opening};
 use super::proxy::{self, Fault};
 use super::renewal::refusal;
 use super::source::Source;
@@ -25,7 +25,7 @@ use crate::clock::monotonic;
 use crate::hub::pump::Pump;
 use crate::hub::{Attach, Closing, Hub, Resume};
 use crate::metrics::ProxyReject;
-use crate::wire::frame::{self, ClientFrame, Hello, split};
+use crate::wire::frame::{self, Hello};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
 /// Heartbeats that a client may ask for, in seconds.
@@ -103,6 +103,7 @@ async fn let_in(
         }
         false => Ok(()),
     };
+    link = link.speaking(door.protocol());
     let entered = match introduced {
         Ok(()) => enter(link, clients, (&mut stranger, deadline)).await,
         Err(turned) => Err((link, turned)),
@@ -219,51 +220,48 @@ async fn enter(
 ) -> Result<Entered, (Link, Turned)> {
     let hub = &clients.hub;
     let away = |link, code, why| Err((link, Turned::away(hub, code, why)));
-    let mut bytes = Vec::new();
+    let mut opening = Opening::default();
     // HELLO most often comes right behind the connection: after a turn of the others it is there,
     // and neither a timer nor a seat is needed, nor a read that finds nothing.
     tokio::task::yield_now().await;
     let read = match link.is_handshaking() {
-        false => try_read_hello(&link, clients.limits().max_hello, &mut bytes),
+        false => opening.try_read(&link, clients),
         true => Ok(None),
     };
     let read = match read {
         Ok(None) => {
-            let waited = stranger.wait(wait_for_hello(&link, clients, deadline, &mut bytes));
+            let waited = stranger.wait(wait_for_hello(&link, clients, deadline, &mut opening));
             waited.await.unwrap_or_else(|cut| Err(cut.into()))
         }
-        Ok(Some(used)) => Ok(used),
+        Ok(Some(opened)) => Ok(opened),
         Err(turned) => Err(turned),
     };
     if link.is_handshaking() {
         hub.metrics().tls_handshakes_failed.inc();
     }
-    let used = match read {
-        Ok(used) => used,
+    let opened = match read {
+        Ok(opened) => opened,
         Err(turned) => return Err((link, turned)),
     };
     if clients.draining.load(Ordering::Relaxed) {
         return away(link, CloseCode::Draining, "draining");
     }
-    match ClientFrame::decode(&bytes[frame::LENGTH_BYTES..used]) {
-        Ok(ClientFrame::Hello(hello)) => {
+    match opened.hello() {
+        Ok(hello) => {
             let attached = attach(link, clients, &hello)?;
-            bytes.drain(..used);
-            Ok((attached, bytes))
+            Ok((attached, opened.rest))
         }
-        Ok(_) => away(link, CloseCode::Protocol, "expected HELLO"),
-        Err(_) => away(link, CloseCode::Protocol, "malformed HELLO"),
+        Err(why) => away(link, CloseCode::Protocol, why),
     }
 }
 
-/// Reads until the first frame is whole, within the handshake's time, and returns its length.
+/// Reads until HELLO is whole, within the handshake's time.
 async fn wait_for_hello(
     link: &Link,
     clients: &Clients,
     deadline: Instant,
-    bytes: &mut Vec<u8>,
-) -> Result<usize, Turned> {
-    let limits = clients.limits();
+    opening: &mut Opening,
+) -> Result<Opened, Turned> {
     let read = async {
         loop {
             let readable = link.readable().await;
@@ -272,8 +270,8 @@ async fn wait_for_hello(
                 true => clients.turns.acquire().await.ok(),
                 false => None,
             };
-            if let Some(used) = try_read_hello(link, limits.max_hello, bytes)? {
-                return Ok(used);
+            if let Some(opened) = opening.try_read(link, clients)? {
+                return Ok(opened);
             }
         }
     };
@@ -284,39 +282,6 @@ async fn wait_for_hello(
         }),
         () = clients.leaving.cancelled() => away(CloseCode::Draining, "draining"),
     }
-}
-
-/// Reads what is there; the length of the first frame once it is whole. The buffer grows by what
-/// has come, not by what is announced.
-fn try_read_hello(link: &Link, max: usize, bytes: &mut Vec<u8>) -> Result<Option<usize>, Turned> {
-    let read = READ.with_borrow_mut(|buffer| {
-        let count = link.try_read(buffer)?;
-        append(bytes, &buffer[..count], frame::LENGTH_BYTES + max);
-        io::Result::Ok(count)
-    });
-    match read {
-        Ok(0) => Err(Turned::Gone(CloseReason::Eof)),
-        Ok(_) => match split(bytes, max) {
-            Ok(whole) => Ok(whole.map(|(_, used)| used)),
-            Err(_) => {
-                let why = "length of the first frame out of bounds";
-                Err(Turned::Away(CloseCode::Protocol, RETRY_NEVER, why))
-            }
-        },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(Turned::Gone(end_of(&error))),
-    }
-}
-
-/// Appends with room for twice as much, but for no more than a whole HELLO: doubling alone would
-/// take up to twice the bound.
-fn append(bytes: &mut Vec<u8>, new: &[u8], max: usize) {
-    let needed = bytes.len() + new.len();
-    if needed > bytes.capacity() {
-        let room = (2 * bytes.capacity()).min(max).max(needed);
-        bytes.reserve_exact(room - bytes.len());
-    }
-    bytes.extend_from_slice(new);
 }
 
 /// Says who the client is and which of its groups it may have, and puts it into the registry.
@@ -391,6 +356,3 @@ fn attach(link: Link, clients: &Clients, hello: &Hello<'_>) -> Result<Attached, 
         Err((error, sink)) => Err((sink, Turned::away(hub, error.code(), error.why()))),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::socket;
 use super::tls::{READ_MAX, Tls};
-use crate::hub::Sink;
-use crate::wire::frame::GatewayFrame;
+use crate::hub::{Closing, Sink};
+use crate::wire::encoding::Protocol;
 use crate::wire::reason::{CloseCode, CloseReason};
 
 /// How long a client has to take its CLOSE, and how much it may still send, so that no reset
@@ -42,6 +42,13 @@ impl Link {
     /// The same connection, which comes from `client` through a load balancer.
     pub(super) fn coming_from(self, client: SocketAddr) -> Self {
         Self::Behind(Box::new((self, client)))
+    }
+
+    /// The same connection, over which `protocol` is spoken from now on.
+    pub(super) fn speaking(self, protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Native => self,
+        }
     }
 
     /// The socket, for its options and its address.
@@ -176,18 +183,13 @@ pub(super) fn turn_away_at_once(link: &Link, code: CloseCode, retry: u32, text: 
     }
 }
 
-/// Writes a CLOSE. A fresh socket takes it whole; one that does not has a peer which does not
-/// listen.
+/// Writes a CLOSE as it is said there. A fresh socket takes it whole; one that does not has a peer
+/// which does not listen.
 fn say_close(link: &Link, code: CloseCode, retry: u32, text: &str) -> bool {
-    let mut frame = Vec::new();
-    GatewayFrame::Close {
-        code,
-        retry_after_ms: retry,
-        reason: text,
-    }
-    .encode(&mut frame);
-    link.try_write(&[IoSlice::new(&frame)])
-        .is_ok_and(|count| count == frame.len())
+    let mut words = Vec::new();
+    link.close(&Closing::code(code, retry, text), &mut words);
+    link.try_write(&[IoSlice::new(&words)])
+        .is_ok_and(|count| count == words.len())
 }
 
 /// Ends our side, and discards what still comes until the peer has ended its own. Under TLS nobody

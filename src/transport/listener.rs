@@ -300,7 +300,7 @@ impl Doors {
             // A CLOSE that is not under TLS, or comes before a header, is noise to the peer.
             return drop(ending);
         }
-        let link = Link::Tcp(stream);
+        let link = Link::Tcp(stream).speaking(door.protocol());
         let fits = self.refusals.fetch_add(1, Ordering::Relaxed) < REFUSALS_MAX;
         let permit = RefusalPermit(Arc::clone(self));
         let retry = self.clients.hub.retry_after_ms();
@@ -425,7 +425,8 @@ impl Doors {
             let _ending = ending.because(CloseReason::Code(CloseCode::TooMany));
             let retry = self.clients.hub.retry_after_ms();
             if door.is_plain() {
-                let (link, why) = (Link::Tcp(stream), "no descriptors left");
+                let link = Link::Tcp(stream).speaking(door.protocol());
+                let why = "no descriptors left";
                 link::turn_away_at_once(&link, CloseCode::TooMany, retry, why);
             }
         }

@@ -13,6 +13,8 @@ mod handshake;
 pub mod kernel;
 mod link;
 pub mod listener;
+mod native;
+mod opening;
 mod outbox;
 pub mod overload;
 mod pace;

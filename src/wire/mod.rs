@@ -15,6 +15,9 @@ pub mod reason;
 
 pub mod frame;
 
+pub mod encoding;
+pub mod websocket;
+
 pub mod datagram;
 pub mod reply;
 pub mod seal;

@@ -340,7 +340,7 @@ impl Model {
         let attached = self
             .bench
             .hub
-            .attach(&attach, FakeSink::default(), &self.cx());
+            .attach(&attach, FakeSink::of(attach.device), &self.cx());
         let session = attached.map_err(|(error, _)| error).expect("there is room");
         let GatewayFrame::Welcome(welcome) = first_answer(&session) else {
             panic!("WELCOME is first");
@@ -448,18 +448,14 @@ impl Model {
                 _ => {}
             }
         }
-        let begun = self.clients[at]
-            .session
-            .lock()
-            .unsent
-            .as_ref()
-            .map(|unsent| {
-                let frame = unsent.taken.message.frame(unsent.taken.index).concat();
-                match GatewayFrame::decode(&frame[4..]).expect("well-formed") {
-                    GatewayFrame::Push { payload, .. } => id_of(payload),
-                    other => panic!("{other:?}"),
-                }
-            });
+        let session = &self.clients[at].session;
+        let begun = session.lock().unsent.as_ref().map(|unsent| {
+            let body = session.sink().body(unsent.taken.frame());
+            match GatewayFrame::decode(&body).expect("well-formed") {
+                GatewayFrame::Push { payload, .. } => id_of(payload),
+                other => panic!("{other:?}"),
+            }
+        });
         let client = &mut self.clients[at];
         client.looked = frames.len();
         client.begun = begun;
@@ -622,7 +618,7 @@ fn id_of(payload: &[u8]) -> usize {
 fn first_answer(session: &FakeSession) -> GatewayFrame<'static> {
     let inner = session.lock();
     let bytes: &'static [u8] = inner.control.rest().to_vec().leak();
-    let (body, _) = split(bytes, 1 << 16).expect("well-formed").expect("whole");
+    let (body, _) = session.sink().split(bytes).expect("whole");
     GatewayFrame::decode(body).expect("well-formed")
 }
 

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod commands;
+mod encodings;
 mod ends;
 mod jobs;
 mod kept;
@@ -15,15 +16,17 @@ use std::time::{Duration, Instant};
 
 use super::pump::{Pump, Pumped};
 use super::session::Session;
-use super::{Appended, Attach, Hub, Options, Push, Sink, Target};
+use super::{Appended, Attach, Closing, Hub, Options, Push, Sink, Target};
 use crate::metrics::Metrics;
 use crate::sync::lock;
+use crate::wire::encoding::Encoding;
 use crate::wire::frame::{GatewayFrame, Scope, split};
 use crate::wire::reply::Counts;
+use crate::wire::websocket::put_message;
 
 /// Takes as many bytes as it is allowed, and remembers them.
 #[derive(Default)]
-pub(super) struct FakeSink(Mutex<FakeState>);
+pub(super) struct FakeSink(Mutex<FakeState>, Encoding);
 
 #[derive(Default)]
 struct FakeState {
@@ -35,6 +38,41 @@ struct FakeState {
 }
 
 impl FakeSink {
+    /// One for the device of this name: WebSocket where it has one, so that the two stand side by
+    /// side in what follows.
+    pub(super) fn of(device: &str) -> Self {
+        let encoding = match device {
+            "" => Encoding::Native,
+            _ => Encoding::WebSocket,
+        };
+        Self(Mutex::default(), encoding)
+    }
+
+    /// The first whole frame of these bytes as type and fields, and how many bytes it takes.
+    fn split<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [u8], usize)> {
+        if self.1 == Encoding::Native {
+            return split(bytes, 1 << 20).expect("well-formed");
+        }
+        let (head, length) = match *bytes {
+            [0x82, 126, high, low, ..] => (4, u16::from_be_bytes([high, low]).into()),
+            [0x82, 127, ..] => panic!("longer than any here"),
+            [0x82, length, ..] => (2, usize::from(length)),
+            [] | [0x82] => return None,
+            _ => panic!("no binary message: {bytes:02x?}"),
+        };
+        bytes
+            .get(head..head + length)
+            .map(|body| (body, head + length))
+    }
+
+    /// Type and fields of a frame.
+    pub(super) fn body(&self, frame: [&[u8]; 2]) -> Vec<u8> {
+        self.split(&frame.concat())
+            .expect("a whole frame")
+            .0
+            .to_vec()
+    }
+
     pub(super) fn set_room(&self, room: Option<usize>) {
         lock(&self.0).room = room;
     }
@@ -47,7 +85,7 @@ impl FakeSink {
     pub(super) fn frames(&self) -> Vec<Seen> {
         let state = lock(&self.0);
         let (mut rest, mut frames) = (&state.taken[..], Vec::new());
-        while let Some((body, used)) = split(rest, 1 << 20).expect("well-formed") {
+        while let Some((body, used)) = self.split(rest) {
             frames.push(Seen::of(&GatewayFrame::decode(body).expect("well-formed")));
             rest = &rest[used..];
         }
@@ -58,7 +96,7 @@ impl FakeSink {
     pub(super) fn whole_frames(&self) -> Vec<Vec<u8>> {
         let state = lock(&self.0);
         let (mut rest, mut frames) = (&state.taken[..], Vec::new());
-        while let Some((body, used)) = split(rest, 1 << 20).expect("well-formed") {
+        while let Some((body, used)) = self.split(rest) {
             frames.push(body.to_vec());
             rest = &rest[used..];
         }
@@ -97,6 +135,22 @@ impl Seen {
 }
 
 impl Sink for FakeSink {
+    fn encoding(&self, _: u64, _: Scope) -> Encoding {
+        self.1
+    }
+
+    fn answer(&self, frame: &GatewayFrame<'_>, out: &mut Vec<u8>) {
+        match self.1 {
+            Encoding::Native => frame.encode(out),
+            Encoding::WebSocket => put_message(out, frame),
+        }
+    }
+
+    fn close(&self, closing: &Closing<'_>, out: &mut Vec<u8>) -> bool {
+        let close = closing.frame();
+        close.inspect(|close| self.answer(close, out)).is_some()
+    }
+
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = lock(&self.0);
         if state.broken {
@@ -166,7 +220,7 @@ impl Bench {
             heartbeat_s: 30,
             resume: None,
         };
-        let attached = self.hub.attach(&attach, FakeSink::default(), &self.cx());
+        let attached = self.hub.attach(&attach, FakeSink::of(device), &self.cx());
         let session = attached.map_err(|(error, _)| error).expect("there is room");
         assert_eq!(self.pump(&session), Pumped::Level);
         session

@@ -144,8 +144,8 @@ impl Client {
     fn begun(&self) -> BTreeSet<u32> {
         let mut begun: BTreeSet<u32> = self.seen().into_iter().map(|(_, _, id)| id).collect();
         if let Some(unsent) = &self.session.lock().unsent {
-            let frame = unsent.taken.message.frame(unsent.taken.index).concat();
-            match GatewayFrame::decode(&frame[4..]).expect("well-formed") {
+            let body = self.session.sink().body(unsent.taken.frame());
+            match GatewayFrame::decode(&body).expect("well-formed") {
                 GatewayFrame::Push { payload, .. } => begun.insert(id_of(payload)),
                 other => panic!("{other:?}"),
             };

@@ -16,6 +16,7 @@ use crate::transport::auth::Auth;
 use crate::transport::closed::ClosedRing;
 use crate::transport::connection::ClientLimits;
 use crate::transport::strangers::Strangers;
+use crate::wire::encoding::Protocol;
 
 fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
     let metrics = Arc::new(Metrics::new());
@@ -194,7 +195,7 @@ async fn a_passed_socket_outlives_who_serves_it() {
     let ours = of_others.try_clone().expect("descriptors are left");
     let socket = socket::adopt_listener(ours.into()).expect("it listens");
     let (doors, stop) = (doors(10, 0), CancellationToken::new());
-    let door = Arc::new(Door::new("native", None, None));
+    let door = Arc::new(Door::new("native", Protocol::Native, None, None));
     let is_passed = true;
     let serve = Arc::clone(&doors).serve(Listening { socket, is_passed }, door, stop.clone());
     let serving = tokio::spawn(serve);

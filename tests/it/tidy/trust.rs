@@ -41,7 +41,7 @@ const RESERVED: [(&str, &str, &str); 6] = [
         "the operator's own key, of 8,192 bits at most",
     ),
     (
-        "src/transport/handshake.rs",
+        "src/transport/opening.rs",
         "room - bytes.len()",
         "twice what has come, and clients.max_hello at most",
     ),

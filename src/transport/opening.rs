@@ -1,0 +1,97 @@
+//! What a newcomer says before it is let in: read within its bounds, by what is spoken at its door.
+
+use std::io;
+use std::ops::Range;
+
+use super::connection::Clients;
+use super::handshake::Turned;
+use super::link::{Link, READ, end_of};
+use super::native;
+use crate::hub::Sink;
+use crate::wire::encoding::Protocol;
+use crate::wire::frame::{ClientFrame, Hello};
+use crate::wire::reason::CloseReason;
+
+/// What has come so far. Whoever waits for HELLO, and there may be many, holds it.
+#[derive(Default)]
+pub(super) struct Opening {
+    bytes: Vec<u8>,
+}
+
+/// A HELLO that is whole.
+pub(super) struct Opened {
+    bytes: Vec<u8>,
+    /// Where type and fields stand in them.
+    body: Range<usize>,
+    /// What came behind it.
+    pub(super) rest: Vec<u8>,
+}
+
+impl Opened {
+    /// The HELLO whose type and fields stand at `body` of `bytes`.
+    pub(super) const fn new(bytes: Vec<u8>, body: Range<usize>, rest: Vec<u8>) -> Self {
+        Self { bytes, body, rest }
+    }
+
+    /// What it says; the error is why it is none.
+    pub(super) fn hello(&self) -> Result<Hello<'_>, &'static str> {
+        match ClientFrame::decode(&self.bytes[self.body.clone()]) {
+            Ok(ClientFrame::Hello(hello)) => Ok(hello),
+            Ok(_) => Err("expected HELLO"),
+            Err(_) => Err("malformed HELLO"),
+        }
+    }
+}
+
+impl Opening {
+    /// Reads what is there; HELLO once it is whole. The buffer grows by what has come, not by what
+    /// is announced.
+    pub(super) fn try_read(
+        &mut self,
+        link: &Link,
+        clients: &Clients,
+    ) -> Result<Option<Opened>, Turned> {
+        let max_hello = clients.limits().max_hello;
+        let max = match link.protocol() {
+            Protocol::Native => native::room(max_hello),
+        };
+        let read = READ.with_borrow_mut(|buffer| {
+            let count = link.try_read(buffer)?;
+            append(&mut self.bytes, &buffer[..count], max);
+            io::Result::Ok(count)
+        });
+        match read {
+            Ok(0) => Err(Turned::Gone(CloseReason::Eof)),
+            Ok(_) => match link.protocol() {
+                Protocol::Native => native::open(&mut self.bytes, max_hello),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(Turned::Gone(end_of(&error))),
+        }
+    }
+}
+
+/// Appends with room for twice as much, but for no more than a whole HELLO: doubling alone would
+/// take up to twice the bound.
+fn append(bytes: &mut Vec<u8>, new: &[u8], max: usize) {
+    let needed = bytes.len() + new.len();
+    if needed > bytes.capacity() {
+        let room = (2 * bytes.capacity()).min(max).max(needed);
+        bytes.reserve_exact(room - bytes.len());
+    }
+    bytes.extend_from_slice(new);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_that_trickles_in_takes_no_more_than_a_whole_one() {
+        let (mut bytes, max) = (Vec::new(), 1_000);
+        for _ in 0..max {
+            append(&mut bytes, b"x", max);
+        }
+        assert_eq!((bytes.len(), bytes.capacity()), (max, max));
+    }
+}
