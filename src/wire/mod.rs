@@ -1,4 +1,5 @@
-//! Bytes and values: frames, datagrams, the seal, the reasons. No I/O, no clock.
+//! Bytes and values: frames, datagrams, the seal, the reasons, the packets of MQTT. No I/O, no
+//! clock.
 //!
 //! A decoder borrows from the bytes it is given and allocates nothing, so no declared length can
 //! cost memory. It accepts exactly what protocol version 1 defines: an unknown type, op, scope or
@@ -23,6 +24,8 @@ pub mod reply;
 pub mod seal;
 
 pub mod codec;
+
+pub mod mqtt;
 
 #[cfg(test)]
 mod samples;

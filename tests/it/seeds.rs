@@ -125,6 +125,16 @@ fn replies_near_the_seeds() {
 }
 
 #[test]
+fn mqtt_client_packets_near_the_seeds() {
+    holds_near_its_seeds("mqtt_client_packets");
+}
+
+#[test]
+fn mqtt_server_packets_near_the_seeds() {
+    holds_near_its_seeds("mqtt_server_packets");
+}
+
+#[test]
 fn configurations_near_the_seeds() {
     holds_near_its_seeds("configuration");
 }

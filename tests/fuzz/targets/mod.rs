@@ -5,6 +5,7 @@
 mod configuration;
 mod datagrams;
 mod frames;
+mod mqtt;
 mod store;
 
 /// One target, and the directory of its seeds.
@@ -16,7 +17,7 @@ pub(crate) struct Target {
 }
 
 /// All of them.
-pub(crate) const ALL: [Target; 6] = [
+pub(crate) const ALL: [Target; 8] = [
     Target {
         name: "client_frames",
         run: frames::from_client,
@@ -32,6 +33,14 @@ pub(crate) const ALL: [Target; 6] = [
     Target {
         name: "replies",
         run: datagrams::reply,
+    },
+    Target {
+        name: "mqtt_client_packets",
+        run: mqtt::from_client,
+    },
+    Target {
+        name: "mqtt_server_packets",
+        run: mqtt::from_server,
     },
     Target {
         name: "configuration",
