@@ -25,7 +25,9 @@ use family::{Declare, Labels};
 
 pub use by_key::ByKey;
 pub use family::{CounterFamily, Family, GaugeFamily, SecondsFamily};
-pub use labels::{AcceptError, Credential, Gone, HttpReject, Outcome, ProxyReject, ReloadResult};
+pub use labels::{
+    AcceptError, Credential, Gone, HttpReject, OpLabel, Outcome, ProxyReject, ReloadResult,
+};
 pub use token::TokenFault;
 
 /// What is read at a scrape instead of counted.
@@ -318,13 +320,13 @@ impl Metrics {
     }
 
     /// Counts an authentic request by how it ended.
-    pub fn request(&self, op: Op, status: Status) {
+    pub fn request(&self, op: impl Into<OpLabel>, status: Status) {
         self.requests_that(op, status).inc();
     }
 
     /// Authentic requests of this op that ended so.
-    pub fn requests_that(&self, op: Op, status: Status) -> &IntCounter {
-        let row = usize::from(op.code()) - 1;
+    pub fn requests_that(&self, op: impl Into<OpLabel>, status: Status) -> &IntCounter {
+        let row = op.into().index();
         let column = usize::from(status.code());
         self.requests.at(row * Status::ALL.len() + column)
     }
@@ -425,14 +427,13 @@ fn kinds() -> Labels {
     Labels::one("kind", Kind::ALL.map(Kind::word))
 }
 
-/// A row for each op and status; the index is (op code - 1) x statuses + status code.
+/// A row for each op and status; the index is that of the op x statuses + status code.
 fn requests() -> Labels {
-    let rows = Op::ALL
-        .iter()
+    let rows = OpLabel::all()
         .flat_map(|op| {
             Status::ALL
                 .iter()
-                .map(|status| vec![op.word(), status.word()])
+                .map(move |status| vec![op.word(), status.word()])
         })
         .collect();
     Labels {

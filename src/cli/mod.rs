@@ -10,6 +10,7 @@ pub mod bench;
 pub mod client;
 pub mod sender;
 
+mod admin;
 mod args;
 mod report;
 
@@ -17,6 +18,7 @@ mod signals;
 
 mod check;
 mod health;
+mod history;
 mod serve;
 
 mod listen;
@@ -58,6 +60,7 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Health(health::Health),
+    History(history::History),
     Push(push::Push),
     Listen(listen::Listen),
     Presence(request::Presence),
@@ -78,6 +81,7 @@ impl Command {
             Self::Serve(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Health(command) => command.run(),
+            Self::History(command) => command.run(),
             Self::Push(command) => command.run(),
             Self::Listen(command) => command.run(),
             Self::Presence(command) => command.run(),

@@ -2,6 +2,7 @@
 
 use super::Parts;
 use crate::clock::monotonic;
+use crate::hub::Target;
 use crate::hub::inspect::{Rank, Seen};
 use crate::hub::job::Running;
 use crate::transport::admin::inspect::{Inspect, Limits, Pulse};
@@ -29,6 +30,12 @@ impl Inspect for Parts {
 
     fn sessions(&self, user: &str) -> Vec<Seen> {
         self.hub.look_up(user, monotonic())
+    }
+
+    fn kept(&self, user: &str) -> (u64, u64) {
+        let row = self.hub.kept_of(Target::User(user));
+        let row = row.and_then(|kept| kept.row(monotonic()));
+        row.map_or((0, 0), |row| (row.messages, row.bytes))
     }
 
     fn behind(&self, rank: Rank, max: usize) -> Vec<Seen> {

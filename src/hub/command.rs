@@ -15,7 +15,7 @@ use super::job::Job;
 use super::pump::Pump;
 use super::remembered::Ended;
 use super::requests::at_once;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wire::datagram::Op;
 use crate::wire::seal::Key;
 
@@ -137,6 +137,21 @@ impl Intake {
         Caller(Who::Operator)
     }
 
+    /// What the caller may do, and under whose id its requests are remembered.
+    pub(super) fn held<'a>(&'a self, caller: &'a Caller) -> (&'a Held, u32) {
+        let (held, key_id) = match &caller.0 {
+            // An operator's ids share the room of key 0, and are told apart by what they are.
+            Who::Operator => (Some(&self.commands.operator), 0),
+            Who::Key(keyring, key_id) => (keyring.held(*key_id), *key_id),
+        };
+        (held.expect("a caller's key is one of its keyring"), key_id)
+    }
+
+    /// While it is held, no other command of this id is looked at.
+    pub(super) fn alone(&self, id: &[u8; 16]) -> MutexGuard<'_, ()> {
+        lock(&self.commands.lanes[usize::from(id[0]) % LANES])
+    }
+
     /// A digest of what was sent, for [`Command::digest`]. Nobody can make two that are the same.
     pub fn digest_of(&self, sent: impl Hash) -> u64 {
         self.remembered.digests.hash_one(sent)
@@ -151,12 +166,7 @@ impl Intake {
         moment: Moment,
         cx: &mut Pump,
     ) -> Commanded {
-        let (held, key_id) = match &caller.0 {
-            // An operator's ids share the room of key 0, and are told apart by what they are.
-            Who::Operator => (Some(&self.commands.operator), 0),
-            Who::Key(keyring, key_id) => (keyring.held(*key_id), *key_id),
-        };
-        let held = held.expect("a caller's key is one of its keyring");
+        let (held, key_id) = self.held(caller);
         let asked = Asked {
             op: command.op,
             id: (key_id, command.id),
@@ -165,8 +175,7 @@ impl Intake {
             body: command.body,
             source: None,
         };
-        let lane = usize::from(command.id[0]) % LANES;
-        let alone = lock(&self.commands.lanes[lane]);
+        let alone = self.alone(&command.id);
         let taken = self.take(&asked, held, None, moment, cx);
         drop(alone);
         match taken {

@@ -9,19 +9,6 @@ use crate::wire::frame::GatewayFrame;
 /// Messages that are noted before the lane's lock is taken anew.
 const STEP: usize = 256;
 
-/// What is known of one kept message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confirmed {
-    /// Its number.
-    pub number: u64,
-    /// Devices that have confirmed it.
-    pub devices: u32,
-    /// Milliseconds since its acceptance,
-    pub age_ms: u64,
-    /// and until it expires.
-    pub left_ms: u64,
-}
-
 /// A number was confirmed that this client was never told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a number that was never sent")]
@@ -92,20 +79,5 @@ impl Hub {
             }
         }
         self.metrics.confirmed.inc_by(noted.len() as u64);
-    }
-
-    /// How many devices have confirmed a number, as long as it is kept.
-    pub fn confirmed(&self, number: u64, cx: &Pump) -> Option<Confirmed> {
-        let still = self.log.still();
-        let message = still.find(number)?;
-        let kept = message.kept()?;
-        let millis =
-            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Some(Confirmed {
-            number,
-            devices: kept.confirmed(),
-            age_ms: millis(cx.now.saturating_duration_since(message.accepted)),
-            left_ms: millis(kept.expires.saturating_duration_since(cx.now)),
-        })
     }
 }

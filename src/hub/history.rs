@@ -4,6 +4,9 @@
 //! costs what it replays. Here is what they have in common: the one order in which the oldest go
 //! out, the bounds, and the moments at which they expire. All of it under the log's lock.
 
+mod look;
+mod purge;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +15,15 @@ use smallvec::SmallVec;
 
 use super::Hub;
 use super::lane::Lane;
-use super::log::{Still, Target};
+use super::log::Still;
 use super::message::Message;
 use super::shelf::Floor;
 use crate::metrics::Gone;
 use crate::sync::atomic::Ordering;
+
+pub use look::{Kept, KeptMessage, Place, Row};
+pub use purge::Whose;
+pub(super) use purge::{Erased, Purge};
 
 /// What one kept message costs besides its frames, in bytes: itself, its place in the order and in
 /// the expiries, and its allocations. Measured with [`crate::hub::tests`]' counts at 128 B.
@@ -157,10 +164,28 @@ impl History {
     }
 
     /// The message of a number, while it is kept.
-    pub(super) fn find(&self, number: u64) -> Option<&Arc<Message>> {
+    fn find(&self, number: u64) -> Option<&Entry> {
         let at = self.order.binary_search_by_key(&number, |slot| slot.number);
-        let entry = self.order[at.ok()?].entry.as_ref()?;
-        Some(&entry.message)
+        self.order[at.ok()?].entry.as_ref()
+    }
+
+    /// Shows what is kept among the next `max` places behind `after` and up to `upto`; returns up
+    /// to where that was, `None` at the end.
+    fn step(
+        &self,
+        (after, upto): (u64, u64),
+        max: usize,
+        mut show: impl FnMut(&Entry),
+    ) -> Option<u64> {
+        let first = self.order.partition_point(|slot| slot.seq <= after);
+        let rest = self.order.range(first..);
+        let mut rest = rest.take_while(|slot| slot.seq <= upto);
+        let mut last = after;
+        for slot in rest.by_ref().take(max) {
+            last = slot.seq;
+            slot.entry.iter().for_each(&mut show);
+        }
+        rest.next().map(|_| last)
     }
 }
 
@@ -276,27 +301,5 @@ impl Hub {
         drop(still);
         self.devices.expire(self.remembered_since(now), oldest, max);
         expired.len() < max
-    }
-
-    /// Removes what is kept for `target`. A message that was pushed to others too goes for them as
-    /// well: it is one message. Returns how many went.
-    pub fn purge(&self, target: Target<'_>) -> u64 {
-        let (scope, name) = target.key();
-        let mut still = self.log.still();
-        let Some(lane) = self.registry.find(scope, name) else {
-            return 0;
-        };
-        let places: Vec<u64> = {
-            let state = lane.lock();
-            let shelf = state.shelf.iter();
-            shelf
-                .flat_map(|shelf| shelf.messages())
-                .map(|message| message.seq)
-                .collect()
-        };
-        for seq in &places {
-            self.drop_kept(&mut still, *seq, Gone::Purged);
-        }
-        places.len() as u64
     }
 }

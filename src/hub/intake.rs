@@ -16,6 +16,7 @@ use super::freshness::Freshness;
 use super::holds::Holds;
 use super::job::{Job, Jobs};
 use super::keeper::Keeper;
+use super::kept::Purges;
 use super::pump::Pump;
 use super::remembered::{Ended, Id, Known, Remembered};
 use super::requests::{Call, Carried, Change, Outcome, at_once};
@@ -59,6 +60,7 @@ pub struct Intake {
     strangers: Strangers,
     draining: AtomicBool,
     pub(super) commands: Commands,
+    pub(super) purges: Purges,
     keeper: OnceLock<Arc<Keeper>>,
 }
 
@@ -158,6 +160,7 @@ impl Intake {
             strangers: Strangers::default(),
             draining,
             commands: Commands::default(),
+            purges: Purges::default(),
             keeper: OnceLock::new(),
         }
     }
@@ -170,6 +173,14 @@ impl Intake {
 
     pub(super) fn keeper(&self) -> Option<&Keeper> {
         self.keeper.get().map(|keeper| &**keeper)
+    }
+
+    pub(super) fn keeper_handle(&self) -> Option<Arc<Keeper>> {
+        self.keeper.get().cloned()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// From now on these are the keys, from the next datagram on; for a reload, which is one at a
@@ -374,7 +385,7 @@ impl Intake {
         if let Some(account) = &call.account {
             account.prove();
         }
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return refused(Status::Draining);
         }
         if !call.held.grant.may_use(asked.op) {
@@ -398,14 +409,14 @@ impl Intake {
         Carried::AtOnce(outcome.unwrap_or_else(Outcome::of))
     }
 
-    fn is_fresh(&self, time_ms: Option<u64>, moment: Moment) -> bool {
+    pub(super) fn is_fresh(&self, time_ms: Option<u64>, moment: Moment) -> bool {
         let rule = &self.options.load().freshness;
         time_ms.is_none_or(|time_ms| rule.holds(time_ms, moment.unix_ms))
     }
 }
 
 /// The gateway's clock minus the sender's.
-fn skew_seconds(ours_ms: u64, theirs_ms: u64) -> f64 {
+pub(super) fn skew_seconds(ours_ms: u64, theirs_ms: u64) -> f64 {
     let apart = Duration::from_millis(ours_ms.abs_diff(theirs_ms)).as_secs_f64();
     if ours_ms < theirs_ms { -apart } else { apart }
 }

@@ -20,6 +20,7 @@ use super::remembered::{Ended, Id, Progress, Remembered};
 use super::spread::Spread;
 use super::walk::Walk;
 use crate::clock::monotonic;
+use crate::metrics::OpLabel;
 use crate::sync::{Mutex, lock};
 use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
@@ -235,6 +236,7 @@ impl Work {
 pub(super) struct Record {
     pub(super) hub: Arc<Hub>,
     pub(super) remembered: Arc<Remembered>,
+    pub(super) op: OpLabel,
     pub(super) id: Id,
     pub(super) progress: Arc<Progress>,
     pub(super) started: Instant,
@@ -242,19 +244,19 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn finish(&mut self, status: Status) -> Ended {
+    pub(super) fn finish(&mut self, status: Status) -> Ended {
         self.done = true;
         let now = monotonic();
         let elapsed = now.saturating_duration_since(self.started);
         let ended = Ended {
-            status,
-            counts: self.progress.counts(),
             elapsed_ms: millis(elapsed),
-            number: self.progress.number(),
+            ..Ended::so_far(status, &self.progress)
         };
         let metrics = self.hub.metrics();
-        metrics.request(Op::Push, status);
-        metrics.push_duration.observe(elapsed.as_secs_f64());
+        metrics.request(self.op, status);
+        if self.op == Op::Push.into() {
+            metrics.push_duration.observe(elapsed.as_secs_f64());
+        }
         self.remembered
             .finish(&self.id, ended, self.hub.tick(now), REMEMBERED_AFTER_END);
         ended

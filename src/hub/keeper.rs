@@ -11,11 +11,12 @@ mod thread;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
+use super::history::Erased;
 use super::log::{Appended, Push, Target};
 use super::requests::split;
 use super::{Hub, Placed};
@@ -56,9 +57,13 @@ struct Waiting {
 
 enum Item {
     Push(Incoming),
+    Erase(Erasing),
     Synced(Synced),
     Stop,
 }
+
+/// What the disk is to forget, and who waits for that: `false` where the disk failed.
+pub(super) type Erasing = (Vec<Erased>, oneshot::Sender<bool>);
 
 /// A push as it waits for the store.
 pub(super) struct Incoming {
@@ -111,6 +116,16 @@ impl Keeper {
             self.waiting.remove(source);
         }
         is_taken
+    }
+
+    /// Hands over what the disk is to forget; it comes back while the queue is full.
+    pub(super) fn erase(&self, erasing: Erasing) -> Result<(), Erasing> {
+        let offered = self.items.try_send(Item::Erase(erasing));
+        offered.map_err(|back| match back {
+            TrySendError::Full(Item::Erase(back))
+            | TrySendError::Disconnected(Item::Erase(back)) => back,
+            _ => unreachable!("what comes back is what was offered"),
+        })
     }
 
     /// To wait for a number to be on disk; `None` where nobody has to.

@@ -78,6 +78,15 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// The target of a scope and a name, which counts for nothing where the scope is all.
+    pub const fn of(scope: Scope, name: &'a str) -> Self {
+        match scope {
+            Scope::All => Self::All,
+            Scope::User => Self::User(name),
+            Scope::Group => Self::Group(name),
+        }
+    }
+
     pub(super) const fn key(self) -> (Scope, &'a str) {
         match self {
             Self::All => (Scope::All, ""),

@@ -331,6 +331,13 @@ impl Message {
         self.frame(encoding, index).map(<[u8]>::len).iter().sum()
     }
 
+    /// Bytes of the payload.
+    pub(crate) fn payload_len(&self) -> usize {
+        let native = &*self.draft.heads[0];
+        let header = PUSH_HEADER_BYTES + usize::from(native[PUSH_HEADER_BYTES - 1]);
+        native.len() - header + self.draft.payload.len()
+    }
+
     /// Whose members do not receive it, whatever else they match.
     pub(crate) fn exceptions(&self) -> &[Named] {
         &self.exceptions

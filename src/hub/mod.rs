@@ -35,6 +35,7 @@ pub mod inspect;
 pub mod intake;
 pub mod job;
 pub mod keeper;
+pub mod kept;
 pub(crate) mod lane;
 mod log;
 mod membership;
@@ -68,8 +69,9 @@ use log::Log;
 use registry::Registry;
 use session::{Inner, Session};
 
-pub use confirm::{Confirmed, NeverSent};
+pub use confirm::NeverSent;
 pub use end::Ahead;
+pub use history::{Kept, KeptMessage, Place, Row, Whose};
 pub use log::{Appended, Placed, Push, Refused, Target};
 pub use registry::{Attach, AttachError};
 pub use replay::Resume;

@@ -38,6 +38,23 @@ pub struct Ended {
     pub number: u64,
 }
 
+impl Ended {
+    /// Refused: nothing was done.
+    pub fn refused(status: Status) -> Self {
+        Self::so_far(status, &Progress::default())
+    }
+
+    /// The counts so far of what goes on.
+    pub fn so_far(status: Status, progress: &Progress) -> Self {
+        Self {
+            status,
+            counts: progress.counts(),
+            elapsed_ms: 0,
+            number: progress.number(),
+        }
+    }
+}
+
 /// The counts of a job that runs, for repeats that ask meanwhile, and how far it has come.
 #[derive(Debug, Default)]
 pub struct Progress {

@@ -17,7 +17,7 @@ use super::pump::Pump;
 use super::remembered::{Ended, Id, Progress, Room};
 use super::strangers::Account;
 use crate::clock::monotonic;
-use crate::wire::datagram::{self, Kick, Membership, Targets};
+use crate::wire::datagram::{self, Kick, Membership, Op, Targets};
 use crate::wire::reason::{CloseCode, RETRY_NEVER, Status};
 use crate::wire::reply::Counts;
 
@@ -214,6 +214,7 @@ impl Intake {
         let record = Record {
             hub: Arc::clone(&self.hub),
             remembered: Arc::clone(&self.remembered),
+            op: Op::Push.into(),
             id: call.id,
             progress,
             started: call.moment.instant,

@@ -21,6 +21,8 @@ const HOLES_MIN: usize = 64;
 pub(crate) struct Shelf {
     entries: VecDeque<Shelved>,
     kept: usize,
+    /// Of the payloads of what is kept.
+    bytes: u64,
     collapse: Collapse,
     pub(crate) floor: Floor,
 }
@@ -73,6 +75,7 @@ impl Shelf {
             message: Some(Arc::clone(message)),
         });
         self.kept += 1;
+        self.bytes += message.payload_len() as u64;
         useless
     }
 
@@ -102,6 +105,7 @@ impl Shelf {
             self.collapse.remove(key, seq);
         }
         self.kept -= 1;
+        self.bytes -= message.payload_len() as u64;
         while self
             .entries
             .pop_front_if(|entry| entry.message.is_none())
@@ -113,6 +117,16 @@ impl Shelf {
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
+    }
+
+    /// Messages that are kept here.
+    pub(crate) const fn len(&self) -> usize {
+        self.kept
+    }
+
+    /// Bytes of their payloads.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -145,6 +159,25 @@ impl Shelf {
             .range(first..)
             .take_while(move |entry| entry.seq <= upto)
             .filter_map(|entry| Some((entry, entry.message.as_ref()?)))
+    }
+
+    /// Shows what is kept among the next `max` entries behind the place `after` and up to `upto`;
+    /// returns up to where that was, `None` at the end.
+    pub(crate) fn step(
+        &self,
+        (after, upto): (u64, u64),
+        max: usize,
+        mut show: impl FnMut(&Arc<Message>),
+    ) -> Option<u64> {
+        let first = self.entries.partition_point(|entry| entry.seq <= after);
+        let rest = self.entries.range(first..);
+        let mut rest = rest.take_while(|entry| entry.seq <= upto);
+        let mut last = after;
+        for entry in rest.by_ref().take(max) {
+            last = entry.seq;
+            entry.message.iter().for_each(&mut show);
+        }
+        rest.next().map(|_| last)
     }
 
     /// Everything that is kept here, the oldest first.

@@ -25,7 +25,7 @@ pub enum Kind {
     Log,
     /// A client of the command line (`listen`, `bench`, `demo`).
     Client,
-    /// The thread that writes the history to disk, and a sync that is under way.
+    /// The thread that writes the history to disk, and a sync or a purge that is under way.
     Store,
 }
 

@@ -1,5 +1,7 @@
 //! What a label of a metric may say: closed lists.
 
+use crate::wire::datagram::Op;
+
 /// What became of a message at one session that it was due for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -42,6 +44,49 @@ impl Outcome {
             Self::Slow => "slow",
             Self::Closed => "closed",
         }
+    }
+}
+
+/// What an authentic request asked for: what a datagram can, and what only HTTP can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpLabel {
+    /// An op of datagrams.
+    Op(Op),
+    /// A look at what is kept.
+    History,
+    /// Its removal.
+    Purge,
+}
+
+impl OpLabel {
+    /// Every one, in the order of its index.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let ops = Op::ALL.into_iter().map(Self::Op);
+        ops.chain([Self::History, Self::Purge])
+    }
+
+    /// Its place among all.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Op(op) => op.index(),
+            Self::History => Op::ALL.len(),
+            Self::Purge => Op::ALL.len() + 1,
+        }
+    }
+
+    /// The word in labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Op(op) => op.word(),
+            Self::History => "history",
+            Self::Purge => "purge",
+        }
+    }
+}
+
+impl From<Op> for OpLabel {
+    fn from(op: Op) -> Self {
+        Self::Op(op)
     }
 }
 

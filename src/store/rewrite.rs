@@ -1,6 +1,6 @@
 //! Writing segments anew, without what has left the history.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::RangeInclusive;
 
@@ -42,6 +42,7 @@ impl Store {
     /// Begins a purge: the records count as gone. A number that is not kept changes nothing.
     /// Returns how many calls of [`Self::step_scrub`] it takes to remove them.
     pub fn begin_scrub(&mut self, erase: &[Erase<'_>]) -> usize {
+        let mut changed = BTreeSet::new();
         for Erase { number, targets } in erase {
             let Some(segment) = self.segment_of(*number) else {
                 continue;
@@ -49,19 +50,21 @@ impl Store {
             match targets {
                 None => segment.forget(*number),
                 Some(targets) if segment.keeps(*number) => {
+                    changed.insert(segment.id);
                     let targets = Box::from(*targets);
                     self.scrubbing.retargeted.insert(*number, targets);
                 }
                 Some(_) => {}
             }
         }
-        let Scrubbing { retargeted, left } = &mut self.scrubbing;
-        let has_change = |segment: &Segment| retargeted.keys().any(|number| segment.keeps(*number));
+        // Those that an earlier purge has still to come to, too.
+        changed.extend(&self.scrubbing.left);
         let dirty = self.segments.iter().filter(|segment| {
-            segment.garbage() > 0 || segment.damaged || segment.uncut || has_change(segment)
+            let has_left = segment.garbage() > 0 || segment.damaged || segment.uncut;
+            has_left || changed.contains(&segment.id)
         });
-        *left = dirty.map(|segment| segment.id).collect();
-        left.len()
+        self.scrubbing.left = dirty.map(|segment| segment.id).collect();
+        self.scrubbing.left.len()
     }
 
     /// Writes one segment anew for the purge; returns how many are left. Between the steps the

@@ -11,32 +11,43 @@ use crate::hub::remembered::{Ended, Progress};
 use crate::metrics::Metrics;
 use crate::wire::reason::Status;
 
-/// What became of a job that was accepted at `started`: its report, or after `deadline`, and at the
-/// end of the process, TIMEOUT and the counts so far.
+/// What became of a push that was accepted at `started`: its report, or after `deadline`, and at
+/// the end of the process, TIMEOUT and the counts so far.
 pub(super) async fn awaited(
     reported: oneshot::Receiver<Ended>,
-    (deadline, stop): (Duration, &CancellationToken),
+    until: (Duration, &CancellationToken),
     started: Instant,
     progress: &Progress,
     metrics: &Metrics,
 ) -> Ended {
+    let reported = reported_within(reported, until, started, progress).await;
+    reported.unwrap_or_else(|so_far| {
+        metrics.push_timeouts.inc();
+        so_far
+    })
+}
+
+/// The same of any job; TIMEOUT is the error.
+pub(super) async fn reported_within(
+    reported: oneshot::Receiver<Ended>,
+    (deadline, stop): (Duration, &CancellationToken),
+    started: Instant,
+    progress: &Progress,
+) -> Result<Ended, Ended> {
     let reported = tokio::select! {
         biased;
         reported = timeout(deadline, reported) => reported.ok(),
         () = stop.cancelled() => None,
     };
     match reported {
-        Some(Ok(ended)) => ended,
+        Some(Ok(ended)) => Ok(ended),
         // One of the two, or a job that died: what became of it is not known here.
         None | Some(Err(_)) => {
-            metrics.push_timeouts.inc();
             let elapsed_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-            Ended {
-                status: Status::Timeout,
-                counts: progress.counts(),
+            Err(Ended {
                 elapsed_ms,
-                number: progress.number(),
-            }
+                ..Ended::so_far(Status::Timeout, progress)
+            })
         }
     }
 }

@@ -19,6 +19,7 @@ mod requests;
 mod services;
 
 mod histories;
+mod history;
 mod kept;
 mod order;
 mod store;

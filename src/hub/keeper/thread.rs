@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
-use super::{Durability, Incoming, Item, Keeper};
+use super::{Durability, Erasing, Incoming, Item, Keeper};
 use crate::clock::{Clock, monotonic};
 use crate::hub::Hub;
+use crate::hub::history::Erased;
 use crate::ledger::{Kind, Ledger};
-use crate::store::{Store, Synced};
+use crate::store::{Erase, Store, Synced};
 use crate::sync::atomic::Ordering;
 
 /// What is written in one call: more would make the first of them wait for the last.
@@ -23,6 +24,9 @@ const UNSYNCED_MAX: u64 = 24 << 20;
 /// How often the thread looks at what has left the history, and after what pause it tries a disk
 /// again that failed.
 const TICK: Duration = Duration::from_secs(1);
+/// What a purge that is under way gets when the process ends. What it has not come to is there
+/// again at the next start.
+const PURGE_AT_END: Duration = Duration::from_secs(5);
 
 /// The store, and how far it is.
 pub(super) struct Thread {
@@ -40,6 +44,15 @@ pub(super) struct Thread {
     last_sync: Instant,
     last_tidy: Instant,
     is_failing: bool,
+    /// A purge that the disk has yet to carry out.
+    purge: Option<Purge>,
+}
+
+/// What is to be erased, as the store knows it already.
+struct Purge {
+    waiting: Vec<oneshot::Sender<bool>>,
+    /// After a failure: when it is tried again.
+    again_at: Instant,
 }
 
 impl Thread {
@@ -63,6 +76,7 @@ impl Thread {
             last_sync: monotonic(),
             last_tidy: monotonic(),
             is_failing: false,
+            purge: None,
         }
     }
 
@@ -81,6 +95,7 @@ impl Thread {
                         bytes += push.payload.len() + push.targets.len();
                         batch.push(push);
                     }
+                    Item::Erase(erasing) => self.begin_purge(erasing),
                     Item::Synced(synced) => self.end_sync(synced),
                     Item::Stop => {}
                 }
@@ -91,6 +106,8 @@ impl Thread {
             self.make_room(received, bytes, &mut batch);
             let is_over = batch.is_empty() && self.keeper.is_over.load(Ordering::Acquire);
             self.place(batch);
+            // Before the next sync begins, or under load it would never have its turn.
+            self.step_purge();
             self.begin_sync();
             self.tidy();
             if is_over {
@@ -105,6 +122,7 @@ impl Thread {
                 Err(_) => return,
             }
         }
+        self.finish_purge();
         if let Err(error) = self.store.close() {
             let what = "the history is not closed: the next start finds it as after a kill";
             error!(target: "pushgate", %error, "{what}");
@@ -127,6 +145,7 @@ impl Thread {
                     bytes += push.payload.len() + push.targets.len();
                     batch.push(push);
                 }
+                Ok(Item::Erase(erasing)) => self.begin_purge(erasing),
                 Ok(Item::Stop) => {}
                 Err(_) => return,
             }
@@ -134,9 +153,88 @@ impl Thread {
     }
 
     fn pause(&self) -> Duration {
-        match self.sync {
+        let pause = match self.sync {
             Durability::Every(every) => every.min(TICK),
             Durability::Always => TICK,
+        };
+        match &self.purge {
+            // The end of a sync that is under way wakes the thread.
+            Some(purge) if self.syncing.is_none() => {
+                let left = purge.again_at.saturating_duration_since(monotonic());
+                left.min(pause)
+            }
+            _ => pause,
+        }
+    }
+
+    /// Tells the store what has left the history.
+    fn note_gone(&mut self) {
+        let (now, now_ms) = (monotonic(), self.clock.now_ms());
+        for (number, until) in self.hub.take_gone() {
+            let until = until.map(|until| {
+                let left = until.saturating_duration_since(now).as_millis();
+                now_ms + u64::try_from(left).unwrap_or(u64::MAX / 2)
+            });
+            self.store.gone(number, until);
+        }
+    }
+
+    /// Takes in what is to be erased. One that is under way is joined by it.
+    fn begin_purge(&mut self, (erased, tell): Erasing) {
+        // What was superseded a moment ago goes too, or it would come back in place of what goes.
+        self.note_gone();
+        let erase: Vec<_> = erased
+            .iter()
+            .map(|Erased { number, targets }| Erase {
+                number: *number,
+                targets: targets.as_deref(),
+            })
+            .collect();
+        self.store.begin_scrub(&erase);
+        let again_at = monotonic();
+        let purge = self.purge.get_or_insert(Purge {
+            waiting: Vec::new(),
+            again_at,
+        });
+        purge.waiting.push(tell);
+        purge.again_at = again_at;
+    }
+
+    /// Writes one segment without what is to be erased: a fraction of a second, in which pushes
+    /// wait. Who waits for a purge is told when it is over, or that the disk failed: then it goes
+    /// on by itself once a second, until the disk takes it.
+    fn step_purge(&mut self) {
+        let now = monotonic();
+        let is_due = self.purge.as_ref().is_some_and(|it| it.again_at <= now);
+        if self.syncing.is_some() || !is_due {
+            return;
+        }
+        let result = self.store.step_scrub();
+        match &result {
+            Ok(left) => {
+                // It has synced what was written.
+                self.synced.send_replace(self.written);
+                if *left == 0
+                    && let Some(mut purge) = self.purge.take()
+                {
+                    tell(&mut purge.waiting, true);
+                }
+            }
+            Err(_) => {
+                if let Some(purge) = &mut self.purge {
+                    tell(&mut purge.waiting, false);
+                    purge.again_at = now + TICK;
+                }
+            }
+        }
+        self.note(result.map(drop), "purge");
+    }
+
+    /// What is left of a purge when the process ends, as far as there is time for it.
+    fn finish_purge(&mut self) {
+        let began = monotonic();
+        while self.purge.is_some() && !self.is_failing && since(began) < PURGE_AT_END {
+            self.step_purge();
         }
     }
 
@@ -211,14 +309,7 @@ impl Thread {
             return;
         }
         self.last_tidy = monotonic();
-        let (now, now_ms) = (self.last_tidy, self.clock.now_ms());
-        for (number, until) in self.hub.take_gone() {
-            let until = until.map(|until| {
-                let left = until.saturating_duration_since(now).as_millis();
-                now_ms + u64::try_from(left).unwrap_or(u64::MAX / 2)
-            });
-            self.store.gone(number, until);
-        }
+        self.note_gone();
         if self.syncing.is_none() {
             let result = self.store.tidy();
             self.note(result.map(drop), "tidy");
@@ -252,4 +343,11 @@ impl Thread {
 
 fn since(moment: Instant) -> Duration {
     monotonic().saturating_duration_since(moment)
+}
+
+/// Nobody waits for one who may have left.
+fn tell(waiting: &mut Vec<oneshot::Sender<bool>>, is_erased: bool) {
+    for tell in waiting.drain(..) {
+        let _ = tell.send(is_erased);
+    }
 }

@@ -4,6 +4,7 @@ mod behaviour;
 mod commands;
 mod encodings;
 mod ends;
+mod history;
 mod jobs;
 mod kept;
 mod keys;

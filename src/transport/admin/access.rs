@@ -92,6 +92,9 @@ pub(super) const PAGES: &[(&str, Method, &[&str])] = &[
     ("/v1/presence", Method::POST, &[]),
     ("/v1/kick", Method::POST, &[]),
     ("/v1/groups", Method::POST, &[]),
+    ("/v1/history", Method::GET, &[]),
+    ("/v1/history", Method::DELETE, &[]),
+    ("/v1/history/{number}", Method::GET, &[]),
     ("/v1/openapi.json", Method::GET, &[]),
 ];
 
@@ -116,7 +119,7 @@ pub(super) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let is_service = services::PATHS.contains(&request.uri().path());
+    let is_service = services::PATHS.contains(&services::pattern(request.uri().path()));
     let mut response = match admitted(&state, &request, is_service) {
         Ok(asker) => {
             request.extensions_mut().insert(asker);
@@ -182,7 +185,7 @@ fn admitted(
 
 /// Answers what the page does not take.
 fn refusal(request: &Request, is_service: bool) -> Option<Response> {
-    let path = request.uri().path();
+    let path = services::pattern(request.uri().path());
     let at = || PAGES.iter().filter(|page| page.0 == path);
     if at().next().is_none() {
         return Some(plain(StatusCode::NOT_FOUND, "no such page; / lists them\n"));

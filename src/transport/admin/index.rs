@@ -28,6 +28,7 @@ pushgate: pages of the admin door
 /v1/closed                the last connections that ended
 /v1/storms                when many came or went at once
 /v1/log                   the level of the log
+/v1/history               what is kept, by target
 /v1/openapi.json          how services ask by HTTP
 ";
 

@@ -34,6 +34,9 @@ pub trait Inspect: Send + Sync {
     /// The sessions of a user.
     fn sessions(&self, user: &str) -> Vec<Seen>;
 
+    /// Messages that are kept for a user, and bytes of their payloads.
+    fn kept(&self, user: &str) -> (u64, u64);
+
     /// The `max` sessions that are furthest behind, the furthest first.
     fn behind(&self, rank: Rank, max: usize) -> Vec<Seen>;
 
@@ -86,7 +89,9 @@ pub(super) async fn sessions(State(state): State<AdminState>, asked: Asked<OfUse
     };
     let sessions = state.inspect.sessions(&user);
     let sessions: Vec<_> = sessions.iter().map(seen).collect();
-    Json(json!({ "user": user, "sessions": sessions })).into_response()
+    let (messages, bytes) = state.inspect.kept(&user);
+    let kept = json!({ "messages": messages, "bytes": bytes });
+    Json(json!({ "user": user, "sessions": sessions, "kept": kept })).into_response()
 }
 
 /// Of `/v1/behind`.

@@ -1,4 +1,4 @@
-//! The admin door, HTTP/1.1. Pages are read with GET; what changes something is POST:
+//! The admin door, HTTP/1.1. Pages are read with GET; what changes something is POST or DELETE:
 //!
 //! | path | answer |
 //! |---|---|
@@ -22,7 +22,8 @@
 //! | `/v1/closed` | the last connections that ended |
 //! | `POST /v1/reload` | reads the configuration again and says what came of it, as JSON |
 //! | `/v1/push`, `/v1/presence`, `/v1/kick`, `/v1/groups` | requests of services ([`services`]) |
-//! | `/v1/openapi.json` | these four for programs, OpenAPI 3.1 |
+//! | `/v1/history`, `/v1/history/NUMBER` | what is kept; `DELETE` removes it |
+//! | `/v1/openapi.json` | these for programs, OpenAPI 3.1 |
 //!
 //! Who may ask, and how, is decided before a page is called ([`access`]). But for those of services
 //! the pages do not know the hub: what they show of it comes through the handles of [`AdminState`].

@@ -121,7 +121,8 @@ pub fn encode_request(
     put_datagram(out, header, body.op().code(), key, |out| body.put(out));
 }
 
-fn put_targets(out: &mut Vec<u8>, targets: &[Target<'_>]) {
+/// Appends `u16 targets` and the targets, 65,535 at most, as requests have them.
+pub(crate) fn put_targets(out: &mut Vec<u8>, targets: &[Target<'_>]) {
     put_count(out, targets.len());
     for target in targets {
         out.push(target.code());

@@ -10,6 +10,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use build::put_targets;
 pub use build::{RequestBody, encode_request};
 pub use request::{
     BadRequest, HOLD_S_MAX, Kick, Membership, PING_BYTES_MAX, PRESENCE_TARGETS_MAX,

@@ -85,6 +85,9 @@ async fn every_code_that_it_names_is_answered_and_no_other() {
          [[keys]]\nid = 8\nsecret = \"{nothing}\"\nops = [\"ping\"]\n\
          [[keys]]\nid = 9\nsecret = \"{slow}\"\nrate = 1\n[drain]\nlinger = \"20s\"\n"
     );
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("history");
+    let config = format!("{config}[history]\npath = \"{}\"\n", path.display());
     let gateway = Gateway::start(&config);
     let baseline = Baseline::of(&gateway).await;
     let users = (0..40).map(|number| Login::user(format!("user-{number}")));
@@ -100,12 +103,18 @@ async fn every_code_that_it_names_is_answered_and_no_other() {
         other => panic!("what is {other}?"),
     };
     let operations = operations(&document());
+    let kept = api.push("user=user-2&ttl=1h", b"kept").await;
+    let number = kept.body["number"].as_u64().expect("it is kept");
     for (path, method, _) in &operations {
-        let (method, is_get) = (&*method.to_uppercase(), method == "get");
-        let json = good(path).to_string();
-        let (target, body) = match is_get {
-            true => (format!("{path}?user=user-1"), ""),
-            false => (path.clone(), &*json),
+        let method = &*method.to_uppercase();
+        let json = match method {
+            "POST" => good(path).to_string(),
+            _ => String::new(),
+        };
+        let (target, body) = match (path.as_str(), method) {
+            ("/v1/history/{number}", _) => (format!("/v1/history/{number}"), ""),
+            (_, "POST") => (path.clone(), &*json),
+            _ => (format!("{path}?user=user-1"), ""),
         };
         let send = async |api: &Api, headers: &[&str], body: &str| {
             let headers = [headers, &[JSON]].concat();
@@ -127,16 +136,22 @@ async fn every_code_that_it_names_is_answered_and_no_other() {
             }
         })
         .await;
-        if path != "/v1/presence" {
+        if method == "DELETE" || method == "POST" && path != "/v1/presence" {
             let named = ["Idempotency-Key: once"];
             let json = body.replace("user-1", "other").replace("nobody", "other");
+            let json = if body.is_empty() { "other" } else { &*json };
             let named = [named[0], &format!("X-Path: {path}")];
             let first = send(&api, &named, body).await;
             // The name was used by the operation before, for another request.
             assert!([200, 422].contains(&first), "{first}");
-            assert_eq!(send(&api, &named, &json).await, 422);
+            assert_eq!(send(&api, &named, json).await, 422);
         }
     }
+    let missing = api.send("GET", "/v1/history/999", &[], b"").await;
+    assert_eq!(missing.code, 404);
+    let waits = ["Prefer: respond-async"];
+    let said = api.send("DELETE", "/v1/history?user=bob", &waits, b"");
+    assert_eq!(said.await.told(), (202, "accepted"));
     let waits = ["Prefer: wait=5, respond-async", BYTES];
     let said = api.send("POST", "/v1/push?all", &waits, b"1234").await;
     assert_eq!(said.told(), (202, "accepted"));
@@ -144,7 +159,8 @@ async fn every_code_that_it_names_is_answered_and_no_other() {
     let mut waiting = tokio::task::JoinSet::new();
     for (path, method, _) in &operations {
         let admin = gateway.admin;
-        let request = api.request(&method.to_uppercase(), path, &[JSON], b"half of it");
+        let target = path.replace("{number}", "1");
+        let request = api.request(&method.to_uppercase(), &target, &[JSON], b"half of it");
         let request = String::from_utf8(request).expect("it is text");
         let request = request.replace("Content-Length: 10", "Content-Length: 11");
         let (path, method) = (path.clone(), method.clone());
@@ -159,16 +175,21 @@ async fn every_code_that_it_names_is_answered_and_no_other() {
     }
     let slow = waiting.join_all().await;
     crowd.leave().await;
+    api.push("user=ada&group=news&ttl=1h", b"kept").await;
+    std::fs::remove_dir_all(&path).expect("it is ours");
+    let said = api.send("DELETE", "/v1/history?user=ada", &[], b"").await;
+    assert_eq!((said.code, said.counts()), (500, [1, 0, 0, 1]), "{said:?}");
+    api.send("DELETE", "/v1/history?all", &[], b"").await;
     baseline.assert_back_at(&gateway).await;
     gateway.signal(rustix::process::Signal::TERM);
     for (path, method, _) in &operations {
         eventually("it drains", async || {
             let json = match method.as_str() {
-                "get" => String::new(),
-                _ => good(path).to_string(),
+                "post" => good(path).to_string(),
+                _ => String::new(),
             };
-            let method = method.to_uppercase();
-            let said = api.send(&method, path, &[JSON], json.as_bytes()).await;
+            let (method, target) = (method.to_uppercase(), path.replace("{number}", "1"));
+            let said = api.send(&method, &target, &[JSON], json.as_bytes()).await;
             match said.code {
                 503 => Ok(()),
                 code => Err(code.to_string()),

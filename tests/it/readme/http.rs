@@ -65,6 +65,29 @@ fn the_curl_examples_do_what_they_say() {
 }
 
 #[test]
+fn the_examples_of_what_is_kept_do_what_they_say() {
+    if interpreter("curl").is_none() {
+        return;
+    }
+    let examples = Examples::extract();
+    let gateway = Gateway::start(examples.directory.path(), "");
+    let said = printed(&mut script(&examples, "history.sh", &gateway));
+    let [pushed, listed, looked, purged] = &said[..] else {
+        panic!("four answers: {said:#?}");
+    };
+    assert_eq!(pushed["number"], 1);
+    assert_eq!(listed["targets"][0]["name"], "zoe");
+    assert_eq!(
+        (&looked["bytes"], &looked["confirmed"]),
+        (&json!(4), &json!(0))
+    );
+    assert_eq!(
+        (&purged["status"], &purged["matched"]),
+        (&json!("done"), &json!(1))
+    );
+}
+
+#[test]
 fn the_signed_examples_are_believed() {
     let examples = Examples::extract();
     let gateway = Gateway::start(examples.directory.path(), &examples.key_table());

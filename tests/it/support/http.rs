@@ -130,7 +130,7 @@ impl Api {
         let answer = within(&what, answered(self.admin, request)).await;
         let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
         let said = parsed(&answer).unwrap_or_else(|| panic!("{what}: {answer:?}"));
-        let path = target.split('?').next().unwrap_or_default();
+        let path = pattern(target.split('?').next().unwrap_or_default());
         documented(path, method, &said);
         let seen = (path.to_owned(), method.to_lowercase(), said.code);
         self.seen.lock().expect("no holder panics").insert(seen);
@@ -171,6 +171,14 @@ impl Api {
         }
         let head = lines.join("\r\n") + "\r\n\r\n";
         [head.as_bytes(), body].concat()
+    }
+}
+
+/// The path as the document has it.
+pub(crate) fn pattern(path: &str) -> &str {
+    match path.strip_prefix("/v1/history/") {
+        Some(_) => "/v1/history/{number}",
+        None => path,
     }
 }
 

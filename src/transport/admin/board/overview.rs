@@ -8,11 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::clock::Clock;
 use crate::hub::inspect::Rank;
 use crate::ledger::Kind;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Metrics, OpLabel, Outcome};
 use crate::transport::admin::AdminState;
 use crate::transport::admin::inspect::{job, seen};
 use crate::version;
-use crate::wire::datagram::Op;
 use crate::wire::reason::{CloseReason, RejectCause, Status};
 
 /// Sessions of the ranking, jobs and storms that are in it; there are pages for more.
@@ -102,7 +101,7 @@ fn by_word<T, const N: usize>(all: [T; N], count: impl Fn(T) -> (&'static str, u
 /// Those that there were: an op and a status that never met are left out.
 fn requests(metrics: &Metrics) -> Value {
     let mut ops = Map::new();
-    for op in Op::ALL {
+    for op in OpLabel::all() {
         let mut statuses = Map::new();
         for status in Status::ALL {
             let count = metrics.requests_that(op, status).get();

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::hub::remembered::Ended;
-use crate::metrics::HttpReject;
+use crate::metrics::{HttpReject, OpLabel};
 use crate::wire::datagram::Op;
 use crate::wire::reason::Status;
 use crate::wire::reply::Counts;
@@ -22,22 +22,17 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    const fn status(&self) -> Status {
+    pub(super) const fn status(&self) -> Status {
         match self {
             Self::Ended(ended, _) | Self::Repeat(ended) => ended.status,
             Self::OtherBytes => Status::BadRequest,
         }
     }
-
-    /// In one word.
-    pub(super) const fn word(&self) -> &'static str {
-        self.status().word()
-    }
 }
 
 /// The answer to an authentic request.
 pub(super) struct Answer {
-    pub(super) op: Op,
+    pub(super) op: OpLabel,
     pub(super) outcome: Outcome,
     /// The gateway's clock, in unix milliseconds.
     pub(super) time_ms: u64,
@@ -85,8 +80,25 @@ const fn code(outcome: &Outcome) -> StatusCode {
 }
 
 impl Answer {
+    /// Whether the disk did not forget what was to go.
+    const fn is_unerased(&self) -> bool {
+        match (&self.outcome, self.op) {
+            (Outcome::Ended(ended, _) | Outcome::Repeat(ended), OpLabel::Purge) => {
+                ended.counts.refused > 0
+            }
+            _ => false,
+        }
+    }
+
     fn error(&self) -> Option<String> {
         let text = match self.outcome.status() {
+            _ if self.is_unerased() => {
+                "the disk failed: it is tried again until it takes it; what is left there by then \
+                 comes back with a restart"
+            }
+            Status::Timeout if self.op == OpLabel::Purge => {
+                "it takes longer than push.deadline, and goes on: waiting are still on disk"
+            }
             Status::Done | Status::NotKept | Status::Accepted => return None,
             Status::Timeout => "it takes longer than push.deadline, and goes on",
             Status::Busy => "a bound is reached; nothing was done, try again",
@@ -110,7 +122,11 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let (code, error) = (code(&self.outcome), self.error());
+        let code = match self.is_unerased() {
+            true => StatusCode::INTERNAL_SERVER_ERROR,
+            false => code(&self.outcome),
+        };
+        let error = self.error();
         let (ended, tail, repeat) = match self.outcome {
             Outcome::Ended(ended, tail) => (Some(ended), tail, false),
             Outcome::Repeat(ended) => (Some(ended), Vec::new(), true),
@@ -120,7 +136,7 @@ impl IntoResponse for Answer {
             (ended.counts, ended.elapsed_ms, ended.number)
         });
         let status = ended.map_or(Status::BadRequest, |ended| ended.status);
-        let sessions = (self.op == Op::Presence && status == Status::Done).then(|| {
+        let sessions = (self.op == Op::Presence.into() && status == Status::Done).then(|| {
             let (sessions, _) = tail.as_chunks();
             sessions.iter().copied().map(u32::from_be_bytes).collect()
         });
@@ -193,7 +209,7 @@ impl IntoResponse for Refusal {
 }
 
 /// A line of JSON: people read it too.
-fn line(code: StatusCode, said: &impl Serialize) -> Response {
+pub(super) fn line(code: StatusCode, said: &impl Serialize) -> Response {
     let mut text = serde_json::to_string(said).expect("numbers and texts can be written");
     text.push('\n');
     let headers = [(header::CONTENT_TYPE, "application/json")];
@@ -229,7 +245,7 @@ mod tests {
                 number: 0,
             };
             let answer = Answer {
-                op: Op::Push,
+                op: Op::Push.into(),
                 outcome: Outcome::Ended(ended, Vec::new()),
                 time_ms: 0,
                 fault: None,

@@ -24,7 +24,7 @@ impl Form {
         if parts.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(refused("send the body without a content encoding"));
         }
-        if parts.method == Method::GET {
+        if matches!(parts.method, Method::GET | Method::DELETE) {
             return Ok(Self::Parameters);
         }
         let types = parts.headers.get(header::CONTENT_TYPE);
@@ -47,6 +47,53 @@ impl Form {
                 "say what you want as application/json; only a push takes parameters and a \
                  payload of any other type",
             )),
+        }
+    }
+}
+
+/// Which request it is among those of its sender, and when it was sent.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) id: [u8; 16],
+    pub(super) digest: u64,
+    pub(super) time_ms: Option<u64>,
+    /// What is wrong with what it says about that.
+    pub(super) fault: Option<Malformed>,
+}
+
+impl Identity {
+    pub(super) fn read(
+        services: &Services,
+        parts: &Parts,
+        body: &[u8],
+        credential: Credential,
+    ) -> Self {
+        let mut fault = None;
+        let time_ms = credential::time_ms(&parts.headers).and_then(|time_ms| match time_ms {
+            // Without a time whoever has recorded it could send it again for ever.
+            None if credential == Credential::Signature => Err("a signature needs X-Pushgate-Time"),
+            time_ms => Ok(time_ms),
+        });
+        let (id, digest) = match (time_ms, credential::idempotency_key(&parts.headers)) {
+            (Err(why), _) | (_, Err(why)) => {
+                fault = Some(why.to_owned());
+                (rand::random(), 0)
+            }
+            (Ok(_), Ok(Some(key))) => {
+                let sent = (parts.method.as_str(), parts.uri.to_string(), body);
+                (named(key, credential), services.intake.digest_of(sent))
+            }
+            // The same bytes again, by whoever has recorded them on the way, are a repeat.
+            (Ok(_), Ok(None)) if credential == Credential::Signature => {
+                (half(&credential::signed(parts, body)), 0)
+            }
+            (Ok(_), Ok(None)) => (rand::random(), 0),
+        };
+        Self {
+            id,
+            digest,
+            time_ms: time_ms.ok().flatten(),
+            fault,
         }
     }
 }
@@ -75,34 +122,18 @@ impl Asked {
             (Err(_), Route::Push) => Op::Push,
             (Err(_), Route::Presence) => Op::Presence,
             (Err(_), Route::Kick) => Op::Kick,
-            (Err(_), Route::Groups) => Op::Join,
+            (Err(_), _) => Op::Join,
         };
-        let time_ms = credential::time_ms(&parts.headers).and_then(|time_ms| match time_ms {
-            // Without a time whoever has recorded it could send it again for ever.
-            None if credential == Credential::Signature => Err("a signature needs X-Pushgate-Time"),
-            time_ms => Ok(time_ms),
-        });
-        let (id, digest) = match (time_ms, credential::idempotency_key(&parts.headers)) {
-            (Err(why), _) | (_, Err(why)) => {
-                written = Err(why.to_owned());
-                (rand::random(), 0)
-            }
-            (Ok(_), Ok(Some(key))) => {
-                let sent = (parts.method.as_str(), parts.uri.to_string(), body);
-                (named(key, credential), services.intake.digest_of(sent))
-            }
-            // The same bytes again, by whoever has recorded them on the way, are a repeat.
-            (Ok(_), Ok(None)) if credential == Credential::Signature => {
-                (half(&credential::signed(parts, body)), 0)
-            }
-            (Ok(_), Ok(None)) => (rand::random(), 0),
-        };
+        let identity = Identity::read(services, parts, body, credential);
+        if let Some(fault) = identity.fault {
+            written = Err(fault);
+        }
         Self {
             op,
             written,
-            id,
-            digest,
-            time_ms: time_ms.ok().flatten(),
+            id: identity.id,
+            digest: identity.digest,
+            time_ms: identity.time_ms,
         }
     }
 
@@ -153,5 +184,8 @@ fn write_down(route: Route, form: Form, parts: &Parts, body: &[u8]) -> Result<Wr
         (Route::Presence, Form::Json) => body::presence(body),
         (Route::Kick, Form::Json) => body::kick(body),
         (Route::Groups, Form::Json) => body::groups(body),
+        (Route::History | Route::Message | Route::Purge, Form::Json) => {
+            Err("this route takes parameters alone".to_owned())
+        }
     }
 }

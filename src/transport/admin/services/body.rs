@@ -251,7 +251,7 @@ fn countable<T>(list: Vec<T>) -> Result<Vec<T>, Malformed> {
 }
 
 /// A text that its length on the wire can tell; what may stand in it is checked where it is read.
-fn short(text: &str) -> Result<&str, Malformed> {
+pub(super) fn short(text: &str) -> Result<&str, Malformed> {
     match text.len() {
         0..=NAME_BYTES_MAX => Ok(text),
         bytes => Err(format!("a text of {bytes} bytes exceeds {NAME_BYTES_MAX}")),

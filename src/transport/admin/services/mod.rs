@@ -7,6 +7,9 @@
 //! | `POST /v1/presence`, `GET /v1/presence?user=..` | PRESENCE |
 //! | `POST /v1/kick` | KICK |
 //! | `POST /v1/groups` | JOIN or LEAVE |
+//! | `GET /v1/history` | what is kept, by target ([`history`]) |
+//! | `GET /v1/history/{number}` | one message that is kept |
+//! | `DELETE /v1/history` | its removal |
 //!
 //! This is a second entrance, not a second house. A credential is checked, by the head of a request
 //! or once its body is there; what is said is written down as it stands in a datagram; and from
@@ -21,6 +24,7 @@ mod arrival;
 mod asked;
 mod body;
 mod credential;
+mod history;
 pub(super) mod place;
 mod query;
 
@@ -55,7 +59,7 @@ use crate::transport::report;
 use crate::wire::reason::Status;
 use answer::{Answer, Outcome, Refusal};
 use arrival::Arrival;
-use asked::{Asked, Form};
+use asked::{Asked, Form, Identity};
 use credential::Shown;
 use place::Place;
 
@@ -125,10 +129,33 @@ enum Route {
     Presence,
     Kick,
     Groups,
+    History,
+    Message,
+    Purge,
 }
 
 /// The paths of services, where a service may ask with the credential of its key.
-pub(super) const PATHS: [&str; 4] = ["/v1/push", "/v1/presence", "/v1/kick", "/v1/groups"];
+pub(super) const PATHS: [&str; 6] = [
+    "/v1/push",
+    "/v1/presence",
+    "/v1/kick",
+    "/v1/groups",
+    "/v1/history",
+    MESSAGE,
+];
+
+/// The path of a message, for any number.
+const MESSAGE: &str = "/v1/history/{number}";
+
+/// The path as the list of pages has it.
+pub(super) fn pattern(path: &str) -> &str {
+    let number = path.strip_prefix("/v1/history/");
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    match number.is_some_and(is_number) {
+        true => MESSAGE,
+        false => path,
+    }
+}
 
 /// The routes of services.
 pub(super) fn routes() -> Router<AdminState> {
@@ -143,6 +170,11 @@ pub(super) fn routes() -> Router<AdminState> {
         )
         .route("/v1/kick", post(at(Route::Kick)))
         .route("/v1/groups", post(at(Route::Groups)))
+        .route(
+            "/v1/history",
+            get(at(Route::History)).delete(at(Route::Purge)),
+        )
+        .route(MESSAGE, get(at(Route::Message)))
 }
 
 /// One request, to its answer. It is dropped where it stands when its client hangs up.
@@ -150,7 +182,7 @@ async fn serve(state: AdminState, route: Route, request: Request) -> Response {
     let services = &*state.services;
     let mut arrival = Arrival::new(services.hub.metrics());
     match take(services, route, request, &mut arrival).await {
-        Ok(answer) => answer.into_response(),
+        Ok(response) => response,
         Err(refusal) => {
             arrival.rejected(refusal.cause);
             debug!(
@@ -168,7 +200,7 @@ async fn take(
     route: Route,
     request: Request,
     arrival: &mut Arrival<'_>,
-) -> Result<Answer, Refusal> {
+) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let place = parts.extensions.get::<Arc<Place>>();
     if !place.is_some_and(|place| place.become_a_services()) {
@@ -194,10 +226,21 @@ async fn take(
     };
     // From here on it is a request, and the intake counts what becomes of it.
     arrival.taken(credential);
-    let asked = Asked::read(services, route, form, &parts, &body, credential);
     let moment = services.moment();
-    let answer = carry_out(services, &caller, &asked, moment, &parts.headers).await;
-    let said = (answer.op.word(), answer.outcome.word(), credential.word());
+    let (response, op, status) = match route {
+        Route::History | Route::Message | Route::Purge => {
+            let identity = Identity::read(services, &parts, &body, credential);
+            let sent = (&parts, &*body);
+            history::answered(services, route, &caller, sent, &identity).await
+        }
+        _ => {
+            let asked = Asked::read(services, route, form, &parts, &body, credential);
+            let answer = carry_out(services, &caller, &asked, moment, &parts.headers).await;
+            let (op, status) = (answer.op, answer.outcome.status());
+            (answer.into_response(), op, status)
+        }
+    };
+    let said = (op.word(), status.word(), credential.word());
     let (bytes, elapsed) = (body.len(), moment.instant.elapsed());
     debug!(
         op = said.0,
@@ -217,7 +260,7 @@ async fn take(
             "an operator's request"
         );
     }
-    Ok(answer)
+    Ok(response)
 }
 
 /// The whole body, within its bounds of length and time.
@@ -264,7 +307,7 @@ async fn carry_out(
         Commanded::Job(job) => Outcome::Ended(run(services, *job, headers).await, Vec::new()),
     };
     Answer {
-        op: asked.op,
+        op: asked.op.into(),
         outcome,
         time_ms: services.clock.now_ms(),
         fault: asked.fault(),
@@ -277,12 +320,7 @@ async fn run(services: &Services, job: Job, headers: &HeaderMap) -> Ended {
     let (report, reported) = oneshot::channel();
     services.ledger.spawn(Kind::PushJob, job.run(report));
     if prefers_no_wait(headers) {
-        return Ended {
-            status: Status::Accepted,
-            counts: progress.counts(),
-            elapsed_ms: 0,
-            number: progress.number(),
-        };
+        return Ended::so_far(Status::Accepted, &progress);
     }
     // It counts from the end of the spread.
     let deadline = (spread + (services.deadline)()).min(WAIT_MAX);

@@ -33,6 +33,10 @@ impl Inspect for Nobody {
         Vec::new()
     }
 
+    fn kept(&self, _: &str) -> (u64, u64) {
+        (0, 0)
+    }
+
     fn behind(&self, _: Rank, _: usize) -> Vec<Seen> {
         Vec::new()
     }
@@ -110,6 +114,10 @@ impl Inspect for Few {
         vec![seen]
     }
 
+    fn kept(&self, _: &str) -> (u64, u64) {
+        (5, 6)
+    }
+
     fn behind(&self, rank: Rank, max: usize) -> Vec<Seen> {
         assert!(max <= 1_000, "{max}");
         self.sessions(match rank {
@@ -170,7 +178,10 @@ async fn sessions_jobs_and_ends_are_told_with_their_units() {
     let found = json_of(&door, "/v1/sessions?user=ada%20b").await;
     assert_eq!(
         found,
-        json!({ "user": "ada b", "sessions": [session("ada b")] })
+        json!({
+            "user": "ada b", "sessions": [session("ada b")],
+            "kept": { "messages": 5, "bytes": 6 },
+        })
     );
     for (query, user) in [
         ("", "by messages"),
