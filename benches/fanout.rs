@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     machine::raise_descriptor_limit(2 * clients as u64 + 64)?;
     let mut command = Command::new(std::env::current_exe()?);
     let floor = Floor::start(command.arg(LOOP))?;
-    let gateway = Gateway::start(Path::new(env!("CARGO_BIN_EXE_pushgate")), 1, SECRET)?;
+    let gateway = Gateway::start(Path::new(env!("CARGO_BIN_EXE_pushgate")), 1, SECRET, "")?;
     if machine::has_two_cores() {
         machine::pin(machine::LOAD_CORE)?;
     }

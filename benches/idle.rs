@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
     let clients = std::env::var("BENCH_CLIENTS").ok();
     let clients = clients.and_then(|text| text.parse().ok()).unwrap_or(5000);
     machine::raise_descriptor_limit(clients as u64 + 64)?;
-    let gateway = Gateway::start(Path::new(env!("CARGO_BIN_EXE_pushgate")), 1, SECRET)?;
+    let gateway = Gateway::start(Path::new(env!("CARGO_BIN_EXE_pushgate")), 1, SECRET, "")?;
     if machine::has_two_cores() {
         machine::pin(machine::LOAD_CORE)?;
     }

@@ -42,6 +42,10 @@ const GATEWAY: &str = "bare-gateway";
 const SIZE: usize = 128;
 const SIZE_ISOLATION: usize = 1024;
 const SIZE_MEMORY: usize = 16 * 1024;
+/// Messages that are kept for each client, where no number is given.
+const KEPT_EACH: usize = 100;
+/// More than the history counts for a message besides its payload.
+const KEPT_BYTES_BESIDE: usize = 2048;
 
 /// Measure a gateway's CPU time, latency and memory, beside a bare loop
 ///
@@ -63,6 +67,7 @@ Examples:
   pushgate bench isolation --storm 100000 --storm-mix
   pushgate bench idle --clients 15000 --seconds 70
   pushgate bench storm --clients 15000
+  pushgate bench resume --clients 5000
   pushgate bench unicast --to 127.0.0.1:7400 --key-id 7 --key-file keys/7 --server-pid 4711
 
 Exit codes: 0 everything arrived, 1 failed or something was missed, 2 usage, 64 the key file.")]
@@ -82,13 +87,14 @@ pub(super) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = count(1, 1000))]
     #[arg(default_value_ifs = [("mode", "isolation", "3"), ("mode", "storm", "3")])]
     rounds: usize,
-    /// Messages of a round: broadcasts, bursts, pushes or visits [default: about a second of work;
-    /// isolation: 12 seconds; memory: 400]
+    /// Messages of a round: broadcasts, bursts, pushes or visits; in resume, messages that are kept
+    /// for each client [default: about a second of work; isolation: 12 seconds; memory: 400;
+    /// resume: 100]
     #[arg(long, value_name = "N", value_parser = count(1, 100_000_000))]
     messages: Option<usize>,
     /// Messages that are due a second, whether or not the last ones have arrived; in burst, bursts
     /// of those that come with pauses [default: the next
-    /// when the last has arrived; isolation: 60000 deliveries a second; amid: 200]
+    /// when the last has arrived; isolation: 60000 deliveries a second; amid, resume: 200]
     #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
     rate: Option<f64>,
     /// Messages of a burst, 1 to 1000
@@ -184,6 +190,9 @@ enum Mode {
     Memory,
     /// PING to PONG, and the gateway's own PINGs, in peace and while all clients connect at once
     Storm,
+    /// Pushes to one user by the clock, quiet and while all clients come back at once and are sent
+    /// what was kept for them; the memory that kept messages take
+    Resume,
     #[value(hide = true)]
     BareLoop,
     #[value(hide = true)]
@@ -214,6 +223,7 @@ impl Bench {
             Mode::BareGateway => return Err(child::become_gateway().into()),
             Mode::Memory => modes::memory(&self)?,
             Mode::Storm => modes::storm(&self)?,
+            Mode::Resume => modes::resume(&self)?,
             Mode::BareLoop => {
                 floor::serve().context("the bare loop")?;
                 return Ok(Exit::Ok);
@@ -239,7 +249,7 @@ impl Bench {
 
     /// Whether one client is measured in a process of its own.
     fn has_client_apart(&self) -> bool {
-        self.mode == Mode::Amid
+        matches!(self.mode, Mode::Amid | Mode::Resume)
     }
 
     /// How many clients never read: as many as are said, else so many of a hundred; never all.
@@ -248,6 +258,23 @@ impl Bench {
         let share = (self.clients as f64 * percent / 100.0).ceil() as usize;
         let most = self.clients.saturating_sub(1);
         self.stalled_count.unwrap_or(share).min(most)
+    }
+
+    /// How many messages are kept for each client.
+    fn kept_each(&self) -> usize {
+        self.messages(KEPT_EACH)
+    }
+
+    /// What the gateway's configuration says of its history: nothing, but where more is to be kept
+    /// than it would.
+    fn history(&self) -> String {
+        if self.mode != Mode::Resume {
+            return String::new();
+        }
+        let messages = self.clients * self.kept_each();
+        // Behind the payload there are the frame's head and what a message costs besides.
+        let bytes = messages * (self.size() + KEPT_BYTES_BESIDE);
+        format!("[history]\nmessages = {messages}\nbytes = {bytes}\n")
     }
 
     /// How many messages a round has.

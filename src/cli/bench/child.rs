@@ -72,11 +72,12 @@ pub struct Gateway {
 impl Gateway {
     /// Starts `program`, which is this one, as a gateway with one key that ends with its parent
     /// ([`become_gateway`]), and waits until it is ready. `secret` is that key in
-    /// hex; it goes through a pipe and never to a disk.
+    /// hex; it goes through a pipe and never to a disk. `extra` are further lines of its
+    /// configuration, where the measurement needs other bounds than the defaults.
     ///
     /// # Errors
     /// When it cannot be started, or ends before it is ready: then with the end of its log.
-    pub fn start(program: &Path, key_id: u32, secret: &str) -> anyhow::Result<Self> {
+    pub fn start(program: &Path, key_id: u32, secret: &str, extra: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command
             .args(["bench", super::GATEWAY])
@@ -88,7 +89,7 @@ impl Gateway {
         let pipes = server.pipes();
         let mut stdin = pipes.stdin.take().context("standard input is no pipe")?;
         stdin
-            .write_all(configuration(key_id, secret).as_bytes())
+            .write_all((configuration(key_id, secret) + extra).as_bytes())
             .context("the gateway does not read its configuration")?;
         drop(stdin);
         let stderr = pipes.stderr.take().context("standard error is no pipe")?;

@@ -16,7 +16,7 @@ use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::parser::{Parser, STAMP_BYTES};
-use crate::wire::frame::{CLOSE, ClientFrame, GatewayFrame, PING, PUSH, WELCOME};
+use crate::wire::frame::{CLOSE, ClientFrame, GatewayFrame, PING, PUSH, RESUMED, WELCOME};
 
 /// Connections from one source address: below the 28,232 ports that the kernel gives to one.
 pub const PER_ADDRESS: usize = 28_000;
@@ -58,6 +58,8 @@ pub struct Tally {
     pub pushes: u64,
     /// Sessions that were granted.
     pub welcomes: u64,
+    /// Those among them that go on where they were.
+    pub resumed: u64,
     /// Connections that the server has ended.
     pub lost: u64,
     /// CLOSE frames.
@@ -334,7 +336,10 @@ impl Crowd {
                             at,
                         });
                     }
-                    [WELCOME, ..] => tally.welcomes += 1,
+                    [WELCOME, fields @ ..] => {
+                        tally.welcomes += 1;
+                        tally.resumed += u64::from(is_resumed(fields));
+                    }
                     [PING, bytes @ ..] => {
                         tally.pings += 1;
                         pong(stream, bytes);
@@ -404,6 +409,11 @@ pub(super) fn pong(mut stream: &TcpStream, bytes: &[u8]) {
     ClientFrame::Pong(bytes).encode(&mut frame);
     // A client that cannot say it is lost anyway, which the next read tells.
     let _ = stream.write(&frame);
+}
+
+/// Whether a WELCOME grants a RESUME: the flag behind the version.
+fn is_resumed(fields: &[u8]) -> bool {
+    fields.get(1).is_some_and(|flags| flags & RESUMED != 0)
 }
 
 fn close(body: &[u8]) -> String {

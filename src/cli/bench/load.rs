@@ -1,6 +1,7 @@
 //! The load on a gateway and on the loop beside it: one thing at a time, with the server's CPU time
 //! before and after.
 
+mod kept;
 mod paced;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use super::recorder::{PACED, PACED_ALONE, Recorder, nanos};
 use crate::wire::datagram::Target;
 use crate::wire::frame::{self, HelloFields, Scope, encode_hello, push_header};
 use crate::wire::seal::Key;
+pub use kept::Returned;
 pub use paced::{Amid, PACED_EACH};
 
 /// The shortest payload of a measurement: it says when it was due.
@@ -107,10 +109,19 @@ pub fn hello(client: usize, groups: &[&str], out: &mut Vec<u8>) {
 
 /// The same with a heartbeat, in seconds; 0 leaves it to the gateway.
 pub fn hello_with(client: usize, groups: &[&str], heartbeat_s: u16, out: &mut Vec<u8>) {
+    say_hello(client, groups, heartbeat_s, false, out);
+}
+
+/// The HELLO of a client that comes back and asks for everything that is kept for it.
+pub fn hello_again(client: usize, out: &mut Vec<u8>) {
+    say_hello(client, &[], HEARTBEAT_S, true, out);
+}
+
+fn say_hello(client: usize, groups: &[&str], heartbeat_s: u16, resume: bool, out: &mut Vec<u8>) {
     let user = user(client);
     let fields = HelloFields {
         version: frame::PROTOCOL_VERSION,
-        resume: false,
+        resume,
         heartbeat_s,
         epoch: 0,
         cursor: 0,

@@ -2,12 +2,14 @@
 
 mod account;
 mod amid;
+mod apart;
 mod churn;
 mod cycles;
 mod fanout;
 mod idle;
 mod isolation;
 mod memory;
+mod resume;
 mod storm;
 mod unicast;
 
@@ -18,6 +20,7 @@ pub(super) use fanout::{broadcast, burst};
 pub(super) use idle::idle;
 pub(super) use isolation::isolation;
 pub(super) use memory::memory;
+pub(super) use resume::resume;
 pub(super) use storm::storm;
 pub(super) use unicast::unicast;
 

@@ -117,7 +117,7 @@ impl Pusher {
     /// How long the longest datagram of such a push is.
     pub fn push_bytes(&self, target: Target<'_>, payload: &[u8]) -> usize {
         let mut bytes = Vec::new();
-        self.encode(&mut bytes, 0, &push(&[target], payload));
+        self.encode(&mut bytes, 0, &push(&[target], payload, 0));
         bytes.len()
     }
 
@@ -127,6 +127,14 @@ impl Pusher {
     /// As there.
     pub fn push(&mut self, target: Target<'_>, payload: &[u8]) -> anyhow::Result<bool> {
         self.push_due(target, payload, Instant::now())
+    }
+
+    /// The same of a push that is kept for `ttl_s` seconds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn keep(&mut self, target: Target<'_>, payload: &[u8], ttl_s: u32) -> anyhow::Result<bool> {
+        self.send(&push(&[target], payload, ttl_s), Instant::now())
     }
 
     /// Sends a push that is answered when it is done, and whose answer counts from when it was
@@ -140,9 +148,13 @@ impl Pusher {
         payload: &[u8],
         due: Instant,
     ) -> anyhow::Result<bool> {
+        self.send(&push(&[target], payload, 0), due)
+    }
+
+    fn send(&mut self, body: &RequestBody<'_>, due: Instant) -> anyhow::Result<bool> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        self.encode(&mut bytes, self.count, &push(&[target], payload));
+        self.encode(&mut bytes, self.count, body);
         anyhow::ensure!(
             bytes.len() <= DATAGRAM_BYTES_MAX,
             "a push of {} bytes is no datagram",
@@ -271,11 +283,11 @@ impl Pusher {
     }
 }
 
-fn push<'a>(targets: &'a [Target<'a>], payload: &'a [u8]) -> RequestBody<'a> {
+fn push<'a>(targets: &'a [Target<'a>], payload: &'a [u8], ttl_s: u32) -> RequestBody<'a> {
     RequestBody::Push {
         reply: ReplyMode::One,
         collapse: b"",
-        ttl_s: 0,
+        ttl_s,
         spread_ms: 0,
         targets,
         payload,

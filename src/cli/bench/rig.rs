@@ -57,7 +57,7 @@ impl Rig {
         let (gateway, doors, secret) = match &bench.to {
             None => {
                 let secret = secret()?;
-                let gateway = Gateway::start(&program, KEY_ID, &secret)?;
+                let gateway = Gateway::start(&program, KEY_ID, &secret, &bench.history())?;
                 let key = Key::from_hex(&secret).context("the key")?;
                 let (native, udp) = (gateway.native, gateway.udp);
                 let (admin, pid) = (Some(gateway.admin), Some(gateway.id()));

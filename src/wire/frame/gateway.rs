@@ -8,7 +8,8 @@ use super::{
     PUSH, REFUSED, Scope, TOKEN, WELCOME, finish, group, open, ping, put_frame,
 };
 
-const RESUMED: u8 = 1;
+/// The flag of a WELCOME that goes on where the client was.
+pub const RESUMED: u8 = 1;
 
 /// Type, number, scope and the length of the group: a PUSH before its group and payload.
 const PUSH_FIXED_BYTES: usize = 1 + 8 + 1 + 1;

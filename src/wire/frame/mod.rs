@@ -22,7 +22,7 @@ mod hello;
 mod tests;
 
 pub use client::ClientFrame;
-pub use gateway::{GatewayFrame, Welcome, push_header};
+pub use gateway::{GatewayFrame, RESUMED, Welcome, push_header};
 pub use hello::{Hello, HelloFields, encode_hello};
 
 use super::name::NameError;

@@ -149,7 +149,7 @@ impl Load {
     fn gateway(program: &Path, clients: usize) -> anyhow::Result<Self> {
         make_room(clients)?;
         let secret = secret()?;
-        let gateway = Gateway::start(program, KEY_ID, &secret)?;
+        let gateway = Gateway::start(program, KEY_ID, &secret, "")?;
         settle_down()?;
         let key = Key::from_hex(&secret).context("the key")?;
         let (udp, id) = (gateway.udp, gateway.id());

@@ -2,51 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::super::Bench;
-use super::super::aside::{Answer, Heard, Order};
+use super::super::aside::Order;
 use super::super::load::{Amid, Cost, Shape};
 use super::super::recorder::Recorder;
 use super::super::report::Report;
 use super::super::rig::{Rig, bar};
 use super::super::rounds::rotation;
 use super::answers;
+use super::apart::{Kind, RATE, SECONDS, step_back, together};
 use crate::cli::exit::Failure;
-use crate::cli::output;
-
-/// Pushes that are due a second, where no rate is given.
-const RATE: f64 = 200.0;
-/// How long a round takes, where no number of messages is given.
-const SECONDS: f64 = 2.0;
-/// How far this process steps back for the one that measures, which shares its core.
-const NICE: i32 = 10;
-
-/// What the rounds of one kind brought.
-#[derive(Default)]
-struct Kind {
-    recorder: Recorder,
-    missed: u64,
-    not_done: u64,
-}
-
-impl Kind {
-    fn add(&mut self, heard: &Heard, warm_up: bool) {
-        if !warm_up {
-            heard.add_to(&mut self.recorder);
-        }
-        self.missed += heard.missed;
-        self.not_done += heard.not_done;
-    }
-}
 
 pub(in super::super) fn amid(bench: &Bench) -> Result<(Report, u64), Failure> {
     let mut rig = Rig::start(bench, 0)?;
     rig.connect(bench.clients, bench.groups)?;
     rig.connect_apart(bench.clients)?;
-    if rustix::process::nice(NICE).is_err() {
-        output::note("this process cannot step back for the one that measures");
-    }
+    step_back();
     let rate = bench.rate.unwrap_or(RATE);
     let count = bench.messages((rate * SECONDS).ceil() as usize);
     let single = Shape {
@@ -101,23 +72,6 @@ pub(in super::super) fn amid(bench: &Bench) -> Result<(Report, u64), Failure> {
     let missed = total.missed + quiet.missed + busy.missed;
     fill(&mut report, &rig, &total, quiet, busy, crowd);
     Ok((report, missed))
-}
-
-/// Lets the process of the single pushes do its round, and does `work` meanwhile.
-fn together<T>(
-    rig: &mut Rig,
-    order: &Order,
-    work: impl FnOnce(&mut Rig) -> anyhow::Result<T>,
-) -> anyhow::Result<(Heard, T)> {
-    let mut apart = rig.apart.take().context("nobody measures")?;
-    apart.tell(order)?;
-    let done = work(rig)?;
-    let answer = apart.answer(&|_| {})?;
-    rig.apart = Some(apart);
-    match answer {
-        Answer::Heard(heard) => Ok((heard, done)),
-        _ => anyhow::bail!("the load beside this one answers something else"),
-    }
 }
 
 fn fill(report: &mut Report, rig: &Rig, total: &Cost, quiet: Kind, busy: Kind, crowd: Recorder) {
