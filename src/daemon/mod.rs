@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -213,7 +214,10 @@ impl Gateway {
             let serve = doors.serve(listener, Arc::clone(entrance), stop.clone());
             ledger.spawn(Kind::Listener, report(serve, "accept loop"));
         }
-        ledger.spawn(Kind::Udp, Arc::clone(udp).serve(stop.clone()));
+        let (udp, main, ended) = (Arc::clone(udp), Handle::current(), stop.clone());
+        ledger.spawn_blocking(Kind::Udp, move || {
+            note_end(udp.serve(&main, ended), "datagram loop");
+        });
         let (reloads, asked) = self.reloads;
         let log = self.source.log.clone();
         if let Some(log) = log.clone() {
@@ -354,7 +358,11 @@ impl Parts {
 }
 
 async fn report(task: impl Future<Output = std::io::Result<()>>, name: &str) {
-    if let Err(error) = task.await {
+    note_end(task.await, name);
+}
+
+fn note_end(ended: std::io::Result<()>, name: &str) {
+    if let Err(error) = ended {
         tracing::error!(target: "pushgate", %error, "the {name} ended");
     }
 }
@@ -362,3 +370,6 @@ async fn report(task: impl Future<Output = std::io::Result<()>>, name: &str) {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

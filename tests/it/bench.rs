@@ -129,6 +129,21 @@ async fn pushes_to_one_user_are_measured_quiet_and_amid_broadcasts() {
 }
 
 #[tokio::test]
+async fn clients_that_come_back_are_measured_beside_one_that_stayed() {
+    let value = figures("resume --clients 10 --messages 4 --rounds 1 --rate 20").await;
+    let ratios = ["at the client: storm / quiet", "from sent: storm / quiet"];
+    tells(&value, "latency_ratios", &ratios);
+    let figures = ["resident / counted", "resident a message kept"];
+    tells(&value, "figures", &figures);
+    let counts = &value["counts"];
+    assert_eq!(counts["messages_kept"], 40);
+    assert_eq!(counts["not_resumed"], 0);
+    assert_eq!(counts["not_answered_done"], 0);
+    // The storms of the round that does not count are not among those replayed.
+    assert_ne!(counts["replayed"], 0, "nobody came back");
+}
+
+#[tokio::test]
 async fn unicast_and_churn_are_measured_beside_the_loop() {
     let unicast = figures("unicast --clients 5 --rounds 1 --messages 50 --floor").await;
     tells(&unicast, "ratios", &["gateway / loop"]);

@@ -288,7 +288,8 @@ impl GatewayLoad {
         let mut arrived = |arrival| recorder.arrived(epoch, &arrival);
         let new = self.crowd.poll(wait, &mut arrived)?;
         recorder.passed(self.crowd.pass);
-        self.pusher.poll(&mut |took| recorder.answered(took))?;
+        self.pusher
+            .poll(&mut |since_due, since_sent| recorder.answered(since_due, since_sent))?;
         Ok(new != 0 || self.pusher.unanswered() != open)
     }
 

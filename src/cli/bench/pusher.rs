@@ -47,6 +47,7 @@ pub struct Answers {
 /// A request without an answer.
 struct Sent {
     due: Instant,
+    at: Instant,
     bytes: Box<[u8]>,
     again: Instant,
     pause: Duration,
@@ -163,10 +164,12 @@ impl Pusher {
         let sent = self.socket.send(&bytes);
         let pushed = match sent {
             Ok(_) => {
-                let again = Instant::now() + ASK_EVERY;
+                let at = Instant::now();
+                let again = at + ASK_EVERY;
                 let (bytes, pause) = (bytes.as_slice().into(), ASK_EVERY);
                 let sent = Sent {
                     due,
+                    at,
                     bytes,
                     again,
                     pause,
@@ -182,11 +185,12 @@ impl Pusher {
         pushed
     }
 
-    /// Takes every answer that is there; `answered` hears how long each took.
+    /// Takes every answer that is there; `answered` hears how long each took since it was due, and
+    /// since it was sent.
     ///
     /// # Errors
     /// When the gateway's socket is gone.
-    pub fn poll(&mut self, answered: &mut dyn FnMut(Duration)) -> anyhow::Result<()> {
+    pub fn poll(&mut self, answered: &mut dyn FnMut(Duration, Duration)) -> anyhow::Result<()> {
         let mut buffer = [0; 2048];
         loop {
             let count = match self.socket.recv(&mut buffer) {
@@ -203,7 +207,7 @@ impl Pusher {
                 continue;
             }
             if let Some(sent) = self.number(&header).and_then(|n| self.sent.remove(&n)) {
-                answered(sent.due.elapsed());
+                answered(sent.due.elapsed(), sent.at.elapsed());
                 self.answers.note(reply.status, &reply.counts);
             }
         }

@@ -32,8 +32,10 @@ pub struct Recorder {
     pub paced_amid: Latencies,
     /// From due to arrived at the last client, of every broadcast.
     pub last: Latencies,
-    /// From sent to answered, of every push.
+    /// From due to answered, of every push.
     pub answers: Latencies,
+    /// From sent to answered: without how late the load was itself.
+    pub turns: Latencies,
     /// From due to sent, of messages by the clock: how late the load itself is.
     pub sent_late: Latencies,
     /// How long the load read what was there, each time: so late is what comes next.
@@ -55,6 +57,7 @@ impl Default for Recorder {
             paced_amid: empty(),
             last: empty(),
             answers: empty(),
+            turns: empty(),
             sent_late: empty(),
             passes: empty(),
             latest_ns: Vec::new(),
@@ -98,8 +101,9 @@ impl Recorder {
     }
 
     /// A push was answered.
-    pub fn answered(&mut self, took: Duration) {
-        self.answers.saturating_record(nanos(took).max(1));
+    pub fn answered(&mut self, since_due: Duration, since_sent: Duration) {
+        self.answers.saturating_record(nanos(since_due).max(1));
+        self.turns.saturating_record(nanos(since_sent).max(1));
     }
 
     /// A message that was due was sent so late.

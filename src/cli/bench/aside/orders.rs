@@ -68,6 +68,7 @@ pub(in super::super) enum Answer {
 pub(in super::super) struct Heard {
     at_client: Vec<(u64, u64)>,
     answers: Vec<(u64, u64)>,
+    turns: Vec<(u64, u64)>,
     sent_late: Vec<(u64, u64)>,
     /// Pushes that did not arrive.
     pub(in super::super) missed: u64,
@@ -86,6 +87,7 @@ impl Heard {
         Self {
             at_client: pairs(&recorder.paced),
             answers: pairs(&recorder.answers),
+            turns: pairs(&recorder.turns),
             sent_late: pairs(&recorder.sent_late),
             missed,
             not_done,
@@ -101,6 +103,7 @@ impl Heard {
         };
         add(&mut recorder.paced, &self.at_client);
         add(&mut recorder.answers, &self.answers);
+        add(&mut recorder.turns, &self.turns);
         add(&mut recorder.sent_late, &self.sent_late);
     }
 }

@@ -144,6 +144,8 @@ fn tell(kinds: [Kind; 2], returned: Returned, memory: &Memory, report: &mut Repo
         ("quiet: the answer", quiet.recorder.answers),
         ("storm: at the client", storm.recorder.paced),
         ("storm: the answer", storm.recorder.answers),
+        ("quiet: from sent to answered", quiet.recorder.turns),
+        ("storm: from sent to answered", storm.recorder.turns),
         (
             "the load itself, quiet: sent late",
             quiet.recorder.sent_late,
@@ -156,5 +158,6 @@ fn tell(kinds: [Kind; 2], returned: Returned, memory: &Memory, report: &mut Repo
     report.latency_ratios = vec![
         ("at the client: storm / quiet", 2, 0),
         ("the answer: storm / quiet", 3, 1),
+        ("from sent: storm / quiet", 5, 4),
     ];
 }
