@@ -18,9 +18,10 @@
 //!
 //! # The way of one datagram
 //!
-//! [`transport::udp`] receives a batch and hands each datagram to [`hub::intake`]: bounds, magic,
-//! key and MAC (silent when wrong), then a recorded result for a repeat, then the time window,
-//! drain, permission, parsing. A push takes its place in the log in the order received. Few
+//! [`transport::udp`] has a thread of its own, so that no storm of clients' tasks stands before a
+//! datagram. It receives a batch and hands each to [`hub::intake`]: bounds, magic, key and MAC
+//! (silent when wrong), then a recorded result for a repeat, then the time window, drain,
+//! permission, parsing. A push takes its place in the log in the order received. Few
 //! recipients are written to at once and the answer goes out at once. For many, the walk is a
 //! [`hub::job`]: a task that visits the members in steps, yields between them, and reports once
 //! over a oneshot. Another task waits for that report, for at most `push.deadline`, and answers.

@@ -96,10 +96,10 @@ impl Shelf {
         self.entries.get_mut(at.ok()?)
     }
 
-    /// Takes the message at `seq` away.
-    pub(crate) fn remove(&mut self, seq: u64) {
+    /// Takes the message at `seq` away; true when it was the last one here.
+    pub(crate) fn remove(&mut self, seq: u64) -> bool {
         let Some(message) = self.find(seq).and_then(|entry| entry.message.take()) else {
-            return;
+            return false;
         };
         if let Some(key) = message.collapse() {
             self.collapse.remove(key, seq);
@@ -117,6 +117,7 @@ impl Shelf {
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
+        self.is_empty()
     }
 
     /// Messages that are kept here.

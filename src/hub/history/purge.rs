@@ -129,7 +129,7 @@ impl Hub {
         for lane in &gone {
             let mut state = lane.lock();
             if let Some(shelf) = &mut state.shelf {
-                shelf.remove(seq);
+                still.lanes -= u64::from(shelf.remove(seq));
             }
             drop(state);
             self.registry.remove_if_empty(still, lane);
