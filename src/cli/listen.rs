@@ -1,5 +1,7 @@
 //! `pushgate listen`: a client for people.
 
+mod place;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::output::{self, payload_line, printable};
 use super::secure::{self, Secure, TlsArgs};
 use super::signals::Signals;
 use crate::wire::frame::{self, Scope, Welcome};
+use place::PlaceFile;
 
 /// Bytes of a token: its length is 16 bits.
 const TOKEN_BYTES_MAX: usize = 65_535;
@@ -36,6 +39,7 @@ Examples:
   pushgate listen --user ada --device phone --count 1 --json
   pushgate listen --to gateway:7400 --token-file ada.token
   pushgate listen --to gateway:7443 --tls --user ada
+  pushgate listen --user ada --device phone --resume ada.place
 
 Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 a file that cannot be used.")]
 pub(super) struct Listen {
@@ -64,6 +68,11 @@ pub(super) struct Listen {
     token_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsArgs,
+    /// Go on from the place in the log that this file tells, and keep it there: after each kept
+    /// message that is printed. Where the file is not there yet, it begins with everything that is
+    /// kept. One process at a time
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
     /// Print one JSON object for each event instead of words
     #[arg(long)]
     json: bool,
@@ -86,7 +95,9 @@ struct Listener<'a> {
     args: &'a Listen,
     address: SocketAddr,
     secure: Option<Secure>,
+    /// Where it was, once it was somewhere.
     place: Option<Place>,
+    file: Option<PlaceFile>,
     messages: u64,
 }
 
@@ -100,12 +111,15 @@ impl Listen {
         }
         args::runtime()?.block_on(async {
             let mut signals = Signals::listen()?;
+            let file = self.resume.as_deref().map(PlaceFile::open);
+            let file = file.transpose().map_err(Failure::configuration)?;
             let address = args::resolve(&self.to).await?;
             let mut listener = Listener {
                 args: &self,
                 address,
                 secure: self.tls.secure(&self.to)?,
-                place: None,
+                place: file.as_ref().map(PlaceFile::place),
+                file,
                 messages: 0,
             };
             listener.stay(&mut signals).await
@@ -189,8 +203,8 @@ impl Listener<'_> {
             epoch: welcome.epoch,
             cursor: welcome.cursor,
         };
+        self.set_place(place)?;
         loop {
-            self.place = Some(place);
             let event = tokio::select! {
                 event = client.next() => event,
                 () = signals.next() => {
@@ -210,14 +224,20 @@ impl Listener<'_> {
             match event {
                 // Delivery of kept messages is at least once over reconnects.
                 Event::Push { number, .. } if number != 0 && number <= place.cursor => continue,
+                // It is handled when it is printed and its place is kept: then it is confirmed.
                 Event::Push { number, .. } if number != 0 => {
+                    self.tell(&event)?;
                     place.cursor = number;
+                    self.set_place(place)?;
                     client.ack(number);
                 }
-                Event::Current(cursor) => place.cursor = place.cursor.max(cursor),
-                _ => {}
+                Event::Current(cursor) => {
+                    self.tell(&event)?;
+                    place.cursor = place.cursor.max(cursor);
+                    self.set_place(place)?;
+                }
+                _ => self.tell(&event)?,
             }
-            self.tell(&event)?;
             if matches!(event, Event::Push { .. }) {
                 self.messages += 1;
                 if Some(self.messages) == self.args.count {
@@ -225,6 +245,15 @@ impl Listener<'_> {
                     return Ok(None);
                 }
             }
+        }
+    }
+
+    /// Where it is now, also for the next process.
+    fn set_place(&mut self, place: Place) -> Result<(), Failure> {
+        self.place = Some(place);
+        match &mut self.file {
+            Some(file) => file.set(place).map_err(Failure::configuration),
+            None => Ok(()),
         }
     }
 
@@ -236,11 +265,22 @@ impl Listener<'_> {
     }
 
     fn tell_connected(&self, welcome: &Welcome) -> Result<(), Failure> {
+        let is_gap = self.place.is_some() && !welcome.resumed;
+        if is_gap {
+            output::note(
+                "pushgate: not resumed: kept messages may be missing; fetch the state anew",
+            );
+        }
         if self.args.json {
-            return output::line(welcome_object(welcome).to_string());
+            output::line(welcome_object(welcome).to_string())?;
+            return match is_gap {
+                true => output::line(gap_object(welcome).to_string()),
+                false => Ok(()),
+            };
         }
         let again = match (self.place, welcome.resumed) {
             (None, _) => "",
+            (Some(Place { epoch: 0, .. }), true) => ", from the oldest message that is kept",
             (Some(_), true) => ", going on where it was",
             (Some(_), false) => ", without what was pushed in between",
         };
@@ -363,6 +403,11 @@ fn welcome_object(welcome: &Welcome) -> Value {
         "epoch": welcome.epoch,
         "cursor": welcome.cursor,
     })
+}
+
+/// What was asked for was not granted: from where it goes on instead.
+fn gap_object(welcome: &Welcome) -> Value {
+    json!({ "event": "gap", "epoch": welcome.epoch, "cursor": welcome.cursor })
 }
 
 fn lost_object(ended: &Ended, wait: Option<Duration>) -> Value {

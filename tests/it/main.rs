@@ -21,6 +21,7 @@ mod services;
 mod histories;
 mod history;
 mod kept;
+mod listen;
 mod order;
 mod store;
 
