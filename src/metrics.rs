@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::ledger::Kind;
 use crate::version;
 use crate::wire::datagram::Op;
+use crate::wire::encoding::Protocol;
 use crate::wire::reason::{CloseReason, RejectCause, Status};
 use family::{Declare, Labels};
 
@@ -35,6 +36,8 @@ pub use token::TokenFault;
 pub struct Live {
     /// Authenticated, attached clients.
     pub sessions: u64,
+    /// The same by what is spoken at their doors, in the order of [`Protocol::ALL`].
+    pub sessions_by_door: [u64; Protocol::ALL.len()],
     /// Connections held, those in their handshake too.
     pub connections: u64,
     /// Connections whose client has not been let in and has to be waited for.
@@ -105,6 +108,8 @@ metrics! {
     ready: IntGauge = "pushgate_ready" (());
     /// Authenticated clients that are attached now.
     sessions: IntGauge = "pushgate_sessions" (());
+    /// The same by what is spoken at their doors.
+    sessions_by_door: GaugeFamily = "pushgate_sessions_by_door" (doors());
     /// Client connections held now, those in their handshake too.
     connections: IntGauge = "pushgate_connections" (());
     /// Client connections that there may be, by the configuration and the descriptor limit.
@@ -366,6 +371,9 @@ impl Metrics {
     /// Takes the values that are read at a scrape.
     pub fn set_live(&self, live: &Live) {
         set(&self.sessions, live.sessions);
+        for (door, sessions) in live.sessions_by_door.into_iter().enumerate() {
+            set(self.sessions_by_door.at(door), sessions);
+        }
         set(&self.connections, live.connections);
         set(&self.unauthenticated, live.unauthenticated);
         set(&self.accept_queue, live.accept_queue);
@@ -421,6 +429,10 @@ fn unix_seconds() -> f64 {
 
 fn set(gauge: &IntGauge, value: u64) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn doors() -> Labels {
+    Labels::one("door", Protocol::ALL.map(Protocol::word))
 }
 
 fn kinds() -> Labels {

@@ -12,7 +12,6 @@ use crate::transport::connection::ClientLimits;
 use crate::transport::door::Door;
 use crate::transport::listener::{Bounds, max_connections};
 use crate::transport::socket;
-use crate::wire::encoding::Protocol;
 
 /// What the largest frame to a client has besides its payload, as WELCOME tells it.
 const PUSH_OVERHEAD_MAX: u32 = 512;
@@ -85,12 +84,10 @@ pub(super) fn door_bounds(settings: &Settings) -> Bounds {
 /// What stands before HELLO at a listener.
 pub(super) fn entrance(listener: &Listener) -> Arc<Door> {
     let tls = listener.tls.as_ref().map(Tls::config);
-    Arc::new(Door::new(
-        &*listener.name,
-        Protocol::Native,
-        tls,
-        listener.trusted.clone(),
-    ))
+    let (protocol, trusted) = (listener.protocol, listener.trusted.clone());
+    let door = Door::new(&*listener.name, protocol, tls, trusted);
+    door.set_origins(listener.origins.clone());
+    Arc::new(door)
 }
 
 /// How clients say who they are.

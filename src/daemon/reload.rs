@@ -227,6 +227,7 @@ impl Reloader {
             if let Some(tls) = &listener.tls {
                 entrance.set_tls(tls.config());
             }
+            entrance.set_origins(listener.origins.clone());
             if let Some(trusted) = &listener.trusted {
                 entrance.set_trusted(trusted.clone());
             }

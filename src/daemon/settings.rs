@@ -42,6 +42,7 @@ use crate::hub::keeper::Durability;
 use crate::redaction::Names;
 use crate::transport::auth;
 use crate::wire::datagram::Op;
+use crate::wire::encoding::Protocol;
 use crate::wire::frame::Scope;
 use crate::wire::seal;
 use document::Document;
@@ -83,6 +84,10 @@ pub struct Listener {
     pub name: String,
     /// Where to listen; port 0 lets the kernel choose.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The pages that may connect, by their origins; where WebSocket is spoken.
+    pub origins: Vec<String>,
     /// What it speaks TLS with, if it does.
     pub tls: Option<Tls>,
     /// The networks of the load balancers that it is behind; `None`: clients connect themselves.

@@ -9,6 +9,7 @@ use super::job::Jobs;
 use super::session::{Inner, Session};
 use crate::metrics::Live;
 use crate::sync::atomic::Ordering;
+use crate::wire::encoding::Protocol;
 
 /// Sessions behind that a ranking looks at: those for which the log keeps the most, so that a crowd
 /// of stalled clients costs a few milliseconds.
@@ -23,6 +24,8 @@ pub struct Seen {
     pub user: Arc<str>,
     /// The user's device; may be empty.
     pub device: Box<str>,
+    /// What is spoken at the door that it came in by.
+    pub door: Protocol,
     /// The groups that it is in.
     pub groups: Vec<Arc<str>>,
     /// From where it comes; not known once its socket has been reset.
@@ -78,6 +81,7 @@ impl Hub {
             (self.held(), self.kept());
         Live {
             sessions: self.sessions() as u64,
+            sessions_by_door: self.sessions_by_door(),
             deliveries_waiting: self.deliveries_waiting(),
             log_messages,
             log_bytes,
@@ -140,6 +144,7 @@ impl Hub {
             session: session.id(),
             user,
             device: session.device().into(),
+            door: session.sink().protocol(),
             groups,
             peer: session.sink().peer(),
             age_s: tick.saturating_sub(session.since()),

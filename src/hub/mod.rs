@@ -61,6 +61,7 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::{Metrics, Outcome};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::wire::encoding::Protocol;
 use crate::wire::frame::{GatewayFrame, Scope};
 use crate::wire::reason::{CloseCode, CloseReason};
 use bounds::Bounds;
@@ -170,6 +171,8 @@ pub struct Hub {
     log: Log,
     registry: Registry,
     devices: Devices,
+    /// Sessions by what is spoken at their doors.
+    by_door: [AtomicU64; Protocol::ALL.len()],
     next_session: AtomicU64,
     /// The moment from which ticks count.
     started: Instant,
@@ -188,6 +191,7 @@ impl Hub {
             log: Log::new(),
             registry: Registry::new(),
             devices: Devices::default(),
+            by_door: Default::default(),
             next_session: AtomicU64::new(1),
             started: now,
             epoch: AtomicU64::new(epoch),
@@ -223,6 +227,18 @@ impl Hub {
     /// Sessions that are attached.
     pub fn sessions(&self) -> usize {
         self.registry.all.lock().members.len()
+    }
+
+    /// The same by what is spoken at their doors. A session that is being replaced is in here until
+    /// it has been told so.
+    pub fn sessions_by_door(&self) -> [u64; Protocol::ALL.len()] {
+        self.by_door
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn of_door<S: Sink + ?Sized>(&self, sink: &S) -> &AtomicU64 {
+        &self.by_door[sink.protocol().index()]
     }
 
     /// Sessions for which something waits.
@@ -274,6 +290,7 @@ impl Hub {
         if inner.is_attached() {
             let ahead = inner.lag();
             self.leave_all(session, inner, outcome);
+            self.of_door(session.sink()).fetch_sub(1, Ordering::Relaxed);
             if ahead.messages > 0 {
                 inner.aside.get_or_insert_default().at_end = Some(Box::new(ahead.into()));
             }

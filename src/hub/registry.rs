@@ -151,6 +151,7 @@ impl Hub {
             entered.map(|(replaced, resumed)| {
                 session.received.store(self.tick(cx.now), Ordering::Relaxed);
                 inner.sent = self.tick(cx.now);
+                self.of_door(session.sink()).fetch_add(1, Ordering::Relaxed);
                 self.greet(&session, &mut inner, attach, &resumed);
                 let twin = replaced
                     .as_ref()

@@ -21,6 +21,12 @@ pub trait Sink: Send + Sync + 'static {
         Protocol::Native
     }
 
+    /// Whether the client says nothing of its own accord as long as it has nothing to say: then it
+    /// is the gateway that asks it, where nothing was heard for an interval.
+    fn has_to_be_asked(&self) -> bool {
+        false
+    }
+
     /// How a message is written there: one with this number (0: a live one), sent under a target
     /// of this scope.
     fn encoding(&self, number: u64, scope: Scope) -> Encoding {

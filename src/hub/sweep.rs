@@ -36,7 +36,8 @@ impl Sweep {
 
 impl Hub {
     /// Closes whose token has ended and who has been silent for 2.5 intervals, sends PING where
-    /// nothing was sent for one, and closes who is over a bound.
+    /// nothing was sent for one (or heard, of one that has to be asked), and closes who is over a
+    /// bound.
     fn check_time<S: Sink + ?Sized>(&self, session: &Session<S>, wall_ms: u64, cx: &mut Pump) {
         let now = self.tick(cx.now);
         let interval = u32::from(session.heartbeat_s());
@@ -57,6 +58,15 @@ impl Hub {
             && inner.closing.is_none()
         {
             self.tell_current(session, &mut inner, cx);
+            inner.say(session.sink(), &GatewayFrame::Ping(&[]));
+            self.pump_locked(session, &mut inner, By::Other, cx);
+        } else if silent >= interval
+            && session.sink().has_to_be_asked()
+            && inner.closing.is_none()
+            && inner.control.rest().is_empty()
+        {
+            // What is pushed to it shows the client that the gateway lives, and not the other way
+            // round. Once a round until it answers: a few bytes.
             inner.say(session.sink(), &GatewayFrame::Ping(&[]));
             self.pump_locked(session, &mut inner, By::Other, cx);
         }

@@ -22,22 +22,22 @@ use super::ending::{Attached, Ending};
 use super::handshake::come_in;
 use super::link::{FAREWELL, Link, READ, end_of, farewell};
 use super::listener::ConnectionPermit;
-use super::native;
 use super::renewal::{refusal, renew};
 use super::socket;
 use super::storms::Storms;
 use super::strangers::Strangers;
+use super::{native, websocket};
 use crate::clock::{Clock, monotonic};
 use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
 use crate::hub::session::Session;
-use crate::hub::{Closing, Hub, Sink};
+use crate::hub::{Closing, Hub};
 use crate::metrics::ProxyReject;
 use crate::redaction::Redaction;
 use crate::throttle::Throttle;
-use crate::wire::encoding::Protocol;
 use crate::wire::frame::{self, ClientFrame, GatewayFrame};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
+use crate::wire::websocket::Parts;
 
 /// The bounds of one client's frames. They can be replaced: each frame, and each handshake, is held
 /// to those of the moment at which it begins.
@@ -178,6 +178,8 @@ fn next_event(session: &Session<Link>) -> impl Future<Output = io::Result<Event>
 struct Partial {
     /// What has not been looked at for good.
     bytes: Vec<u8>,
+    /// Parts of it that have, where it may come in parts.
+    parts: Parts,
     deadline: Instant,
 }
 
@@ -252,6 +254,8 @@ pub(super) enum Taken {
     Nothing,
     /// So many bytes were a whole frame, which has been carried out.
     Whole(usize),
+    /// So many bytes were a part of one that goes on.
+    Part(usize),
 }
 
 /// What the frames of a client are carried out with.
@@ -269,7 +273,9 @@ fn take_frames(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begu
     let limits = clients.limits();
     let before = begun.take();
     let mut deadline = before.as_ref().map(|partial| partial.deadline);
+    let mut parts = None;
     let mut joined = before.map(|mut partial| {
+        parts = partial.parts.take();
         partial.bytes.extend_from_slice(new);
         partial.bytes
     });
@@ -283,21 +289,31 @@ fn take_frames(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begu
     let mut at = 0;
     loop {
         let rest = &mut bytes[at..];
-        let taken = match session.sink().protocol() {
-            Protocol::Native => native::take(&mut serving, rest),
+        let is_done = rest.is_empty();
+        let taken = match session.sink().web() {
+            None => native::take(&mut serving, rest),
+            Some(web) => websocket::take(&mut serving, web, (rest, &mut parts)),
         };
         match taken {
+            Ok(Taken::Part(used)) => {
+                deadline.get_or_insert_with(|| Instant::now() + limits.handshake_timeout);
+                at += used;
+            }
             Ok(Taken::Whole(used)) => {
-                deadline = None;
+                // Within one that comes in parts it is not this one that was begun.
+                if parts.is_none() {
+                    deadline = None;
+                }
                 at += used;
                 hub.note_received(&**session, &serving.cx);
             }
-            Ok(Taken::Nothing) if rest.is_empty() => break,
+            Ok(Taken::Nothing) if is_done && parts.is_none() => break,
             Ok(Taken::Nothing) => {
                 let deadline =
                     deadline.unwrap_or_else(|| Instant::now() + limits.handshake_timeout);
                 *begun = Some(Box::new(Partial {
-                    bytes: rest.to_vec(),
+                    bytes: bytes[at..].to_vec(),
+                    parts,
                     deadline,
                 }));
                 break;

@@ -16,6 +16,8 @@ pub struct Door {
     protocol: Protocol,
     tls: Option<ArcSwap<ServerConfig>>,
     trusted: Option<ArcSwap<Vec<IpNet>>>,
+    /// The pages that may connect, by their origins; where WebSocket is spoken.
+    origins: ArcSwap<Vec<String>>,
 }
 
 impl Door {
@@ -32,6 +34,7 @@ impl Door {
             protocol,
             tls: tls.map(ArcSwap::new),
             trusted: trusted.map(ArcSwap::from_pointee),
+            origins: ArcSwap::default(),
         }
     }
 
@@ -58,6 +61,17 @@ impl Door {
         trusted
             .map(|current| current.store(Arc::new(networks)))
             .is_some()
+    }
+
+    /// Replaces the origins of pages that may connect: none until then. They are compared as they
+    /// are, `scheme://host[:port]`.
+    pub fn set_origins(&self, origins: Vec<String>) {
+        self.origins.store(Arc::new(origins));
+    }
+
+    /// Whether pages of this origin may connect.
+    pub(super) fn lets_in(&self, origin: &str) -> bool {
+        self.origins.load().iter().any(|allowed| allowed == origin)
     }
 
     /// A client can be told something before it has said anything.

@@ -105,7 +105,7 @@ async fn let_in(
     };
     link = link.speaking(door.protocol());
     let entered = match introduced {
-        Ok(()) => enter(link, clients, (&mut stranger, deadline)).await,
+        Ok(()) => enter((link, door), clients, (&mut stranger, deadline)).await,
         Err(turned) => Err((link, turned)),
     };
     match entered {
@@ -214,7 +214,7 @@ async fn introduce(
 /// Reads HELLO, all of it within the handshake's time, and attaches. Returns what the client sent
 /// behind its HELLO.
 async fn enter(
-    link: Link,
+    (link, door): (Link, &Door),
     clients: &Clients,
     (stranger, deadline): (&mut Stranger<'_>, Instant),
 ) -> Result<Entered, (Link, Turned)> {
@@ -225,12 +225,17 @@ async fn enter(
     // and neither a timer nor a seat is needed, nor a read that finds nothing.
     tokio::task::yield_now().await;
     let read = match link.is_handshaking() {
-        false => opening.try_read(&link, clients),
+        false => opening.try_read(&link, clients, door),
         true => Ok(None),
     };
     let read = match read {
         Ok(None) => {
-            let waited = stranger.wait(wait_for_hello(&link, clients, deadline, &mut opening));
+            let waited = stranger.wait(wait_for_hello(
+                (&link, door),
+                clients,
+                deadline,
+                &mut opening,
+            ));
             waited.await.unwrap_or_else(|cut| Err(cut.into()))
         }
         Ok(Some(opened)) => Ok(opened),
@@ -257,7 +262,7 @@ async fn enter(
 
 /// Reads until HELLO is whole, within the handshake's time.
 async fn wait_for_hello(
-    link: &Link,
+    (link, door): (&Link, &Door),
     clients: &Clients,
     deadline: Instant,
     opening: &mut Opening,
@@ -270,7 +275,7 @@ async fn wait_for_hello(
                 true => clients.turns.acquire().await.ok(),
                 false => None,
             };
-            if let Some(opened) = opening.try_read(link, clients)? {
+            if let Some(opened) = opening.try_read(link, clients, door)? {
                 return Ok(opened);
             }
         }

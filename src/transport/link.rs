@@ -13,8 +13,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::socket;
 use super::tls::{READ_MAX, Tls};
+use super::websocket::Web;
 use crate::hub::{Closing, Sink};
-use crate::wire::encoding::Protocol;
+use crate::wire::encoding::{Encoding, Protocol};
+use crate::wire::frame::{GatewayFrame, Scope};
 use crate::wire::reason::{CloseCode, CloseReason};
 
 /// How long a client has to take its CLOSE, and how much it may still send, so that no reset
@@ -36,6 +38,8 @@ pub(super) enum Link {
     Tls(Box<Tls>),
     /// Either of them through a load balancer, and the address for which that connects.
     Behind(Box<(Self, SocketAddr)>),
+    /// Any of them, over which WebSocket is spoken.
+    Web(Box<Web>),
 }
 
 impl Link {
@@ -48,6 +52,24 @@ impl Link {
     pub(super) fn speaking(self, protocol: Protocol) -> Self {
         match protocol {
             Protocol::Native => self,
+            Protocol::WebSocket => Self::Web(Box::new(Web::new(self))),
+        }
+    }
+
+    /// What WebSocket has to know, where it is spoken.
+    pub(super) fn web(&self) -> Option<&Web> {
+        match self {
+            Self::Web(web) => Some(web),
+            _ => None,
+        }
+    }
+
+    /// What is below, where this is a layer over another.
+    fn below(&self) -> Option<&Self> {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) => None,
+            Self::Behind(behind) => Some(&behind.0),
+            Self::Web(web) => Some(&web.link),
         }
     }
 
@@ -57,6 +79,7 @@ impl Link {
             Self::Tcp(stream) => stream,
             Self::Tls(tls) => tls.stream(),
             Self::Behind(behind) => behind.0.stream(),
+            Self::Web(web) => web.link.stream(),
         }
     }
 
@@ -66,14 +89,15 @@ impl Link {
             Self::Tcp(stream) => read_some(stream, buffer),
             Self::Tls(tls) => tls.try_read(buffer),
             Self::Behind(behind) => behind.0.try_read(buffer),
+            Self::Web(web) => web.link.try_read(buffer),
         }
     }
 
     /// Whether [`try_read`](Self::try_read) may find something. What was encrypted and not sent
     /// goes out meanwhile, when the socket takes it.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Self::Behind(behind) = self {
-            return behind.0.poll_read_ready(cx);
+        if let Some(below) = self.below() {
+            return below.poll_read_ready(cx);
         }
         if let Self::Tls(tls) = self {
             while tls.has_unsent() && self.stream().poll_write_ready(cx)?.is_ready() {
@@ -102,13 +126,14 @@ impl Link {
             Self::Tcp(_) => false,
             Self::Tls(tls) => tls.is_handshaking(),
             Self::Behind(behind) => behind.0.is_handshaking(),
+            Self::Web(web) => web.link.is_handshaking(),
         }
     }
 
     /// Ends our direction, behind what was written, as far as the socket takes that.
     pub(super) fn shut_down(&self) {
-        if let Self::Behind(behind) = self {
-            return behind.0.shut_down();
+        if let Some(below) = self.below() {
+            return below.shut_down();
         }
         if let Self::Tls(tls) = self
             && !tls.is_handshaking()
@@ -145,12 +170,50 @@ impl Sink for Link {
             (Self::Tcp(stream), many) => stream.try_write_vectored(many),
             (Self::Tls(tls), parts) => tls.try_write(parts),
             (Self::Behind(behind), parts) => behind.0.try_write(parts),
+            (Self::Web(web), parts) => web.link.try_write(parts),
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) | Self::Behind(_) => Protocol::Native,
+            Self::Web(_) => Protocol::WebSocket,
+        }
+    }
+
+    /// A page cannot send a ping, and its browser sends none by itself.
+    fn has_to_be_asked(&self) -> bool {
+        matches!(self, Self::Web(_))
+    }
+
+    fn encoding(&self, _: u64, _: Scope) -> Encoding {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) | Self::Behind(_) => Encoding::Native,
+            Self::Web(_) => Encoding::WebSocket,
+        }
+    }
+
+    fn answer(&self, frame: &GatewayFrame<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) | Self::Behind(_) => frame.encode(out),
+            Self::Web(_) => Web::answer(frame, out),
+        }
+    }
+
+    fn close(&self, closing: &Closing<'_>, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Web(web) => web.close(closing, out),
+            _ => {
+                let close = closing.frame();
+                close.inspect(|close| close.encode(out)).is_some()
+            }
         }
     }
 
     fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Behind(behind) => Some(behind.1),
+            Self::Web(web) => web.link.peer(),
             link => link.stream().peer_addr().ok(),
         }
     }

@@ -30,3 +30,4 @@ pub mod storms;
 pub mod strangers;
 pub mod tls;
 pub mod udp;
+mod websocket;

@@ -4,11 +4,10 @@ use std::io;
 use std::ops::Range;
 
 use super::connection::Clients;
+use super::door::Door;
 use super::handshake::Turned;
 use super::link::{Link, READ, end_of};
-use super::native;
-use crate::hub::Sink;
-use crate::wire::encoding::Protocol;
+use super::{native, websocket};
 use crate::wire::frame::{ClientFrame, Hello};
 use crate::wire::reason::CloseReason;
 
@@ -16,6 +15,8 @@ use crate::wire::reason::CloseReason;
 #[derive(Default)]
 pub(super) struct Opening {
     bytes: Vec<u8>,
+    /// What else there is of it where WebSocket is spoken.
+    request: Option<Box<websocket::Request>>,
 }
 
 /// A HELLO that is whole.
@@ -23,6 +24,8 @@ pub(super) struct Opened {
     bytes: Vec<u8>,
     /// Where type and fields stand in them.
     body: Range<usize>,
+    /// A token that came before HELLO, for one that has none; empty without one.
+    token: Vec<u8>,
     /// What came behind it.
     pub(super) rest: Vec<u8>,
 }
@@ -30,12 +33,32 @@ pub(super) struct Opened {
 impl Opened {
     /// The HELLO whose type and fields stand at `body` of `bytes`.
     pub(super) const fn new(bytes: Vec<u8>, body: Range<usize>, rest: Vec<u8>) -> Self {
-        Self { bytes, body, rest }
+        let token = Vec::new();
+        Self {
+            bytes,
+            body,
+            token,
+            rest,
+        }
+    }
+
+    /// The HELLO of this type and fields, from whose client `token` came before.
+    pub(super) const fn with_token(body: Vec<u8>, rest: Vec<u8>, token: Vec<u8>) -> Self {
+        Self {
+            body: 0..body.len(),
+            bytes: body,
+            token,
+            rest,
+        }
     }
 
     /// What it says; the error is why it is none.
     pub(super) fn hello(&self) -> Result<Hello<'_>, &'static str> {
         match ClientFrame::decode(&self.bytes[self.body.clone()]) {
+            Ok(ClientFrame::Hello(hello)) if hello.token.is_empty() => Ok(Hello {
+                token: &self.token,
+                ..hello
+            }),
             Ok(ClientFrame::Hello(hello)) => Ok(hello),
             Ok(_) => Err("expected HELLO"),
             Err(_) => Err("malformed HELLO"),
@@ -50,10 +73,12 @@ impl Opening {
         &mut self,
         link: &Link,
         clients: &Clients,
+        door: &Door,
     ) -> Result<Option<Opened>, Turned> {
         let max_hello = clients.limits().max_hello;
-        let max = match link.protocol() {
-            Protocol::Native => native::room(max_hello),
+        let max = match link.web() {
+            None => native::room(max_hello),
+            Some(_) => websocket::room(max_hello),
         };
         let read = READ.with_borrow_mut(|buffer| {
             let count = link.try_read(buffer)?;
@@ -62,8 +87,12 @@ impl Opening {
         });
         match read {
             Ok(0) => Err(Turned::Gone(CloseReason::Eof)),
-            Ok(_) => match link.protocol() {
-                Protocol::Native => native::open(&mut self.bytes, max_hello),
+            Ok(_) => match link.web() {
+                None => native::open(&mut self.bytes, max_hello),
+                Some(web) => {
+                    let request = self.request.get_or_insert_default();
+                    websocket::open((link, web), (clients, door), request, &mut self.bytes)
+                }
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(Turned::Gone(end_of(&error))),

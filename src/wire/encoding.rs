@@ -12,6 +12,8 @@ closed_list! {
     Protocol: u8 {
         /// Frames behind their lengths (protocol, section 2).
         Native = 0 "native",
+        /// The same frames as binary messages of WebSocket (RFC 6455).
+        WebSocket = 1 "websocket",
     }
 }
 

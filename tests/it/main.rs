@@ -43,6 +43,7 @@ mod overload;
 mod profiles;
 mod proxy;
 mod tls;
+mod websocket;
 
 mod docker;
 mod drain;

@@ -133,6 +133,13 @@ impl Changes {
                 }
                 _ => {}
             }
+            if old.protocol != new.protocol {
+                let key = format!("listeners[{index}].protocol");
+                self.needs_restart.push(key);
+            } else if old.origins != new.origins {
+                self.applied.push(format!("listeners[{index}].origins"));
+                old.origins.clone_from(&new.origins);
+            }
             match (&old.trusted, &new.trusted) {
                 (Some(was), Some(is)) if was != is => {
                     self.applied.push(format!("listeners[{index}].trusted"));

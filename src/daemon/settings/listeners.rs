@@ -7,9 +7,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use super::Listener;
 use super::reader::Table;
 use super::sections::loopback;
+use super::{Listener, Protocol};
 use crate::daemon::systemd;
 use crate::transport::tls::config::{self, File};
 
@@ -59,6 +59,8 @@ pub(super) fn read(root: &Table<'_>) -> Vec<Listener> {
         return vec![Listener {
             name: "native".to_owned(),
             address: loopback(7400),
+            protocol: Protocol::Native,
+            origins: Vec::new(),
             tls: None,
             trusted: None,
         }];
@@ -82,31 +84,91 @@ fn listener(table: Table<'_>) -> Listener {
         table.problem("name", what, "give the listener another name");
     }
     let address = table.address("address", loopback(7400));
-    let protocol = table.text("protocol").unwrap_or("native");
-    match protocol {
-        "native" => {}
-        "websocket" | "mqtt" => {
-            let what = format!("protocol {protocol:?} is not in this version");
-            table.problem("protocol", what, "write \"native\"");
-        }
-        other => {
-            let what = format!("unknown protocol {other:?}");
-            table.problem(
-                "protocol",
-                what,
-                "write \"native\", the only one in this version",
-            );
-        }
-    }
+    let protocol = protocol(&table);
     let tls = tls(&table);
     let trusted = trusted(&table);
-    table.not_yet("origins", "WebSocket");
+    let origins = origins(&table, protocol);
     table.finish();
     Listener {
         name: name.to_owned(),
         address,
+        protocol,
+        origins,
         tls,
         trusted,
+    }
+}
+
+fn protocol(table: &Table<'_>) -> Protocol {
+    let word = table.text("protocol").unwrap_or("native");
+    let known = Protocol::ALL.iter().find(|known| known.word() == word);
+    if let Some(known) = known {
+        return *known;
+    }
+    let what = match word {
+        "mqtt" => format!("protocol {word:?} is not in this version"),
+        _ => format!("unknown protocol {word:?}"),
+    };
+    let words = Protocol::ALL.map(|known| format!("{:?}", known.word()));
+    table.problem("protocol", what, format!("write {}", words.join(" or ")));
+    Protocol::Native
+}
+
+/// The pages that may connect to a WebSocket. They are compared byte by byte with what browsers
+/// send (RFC 6454, section 6.2), so what no browser would send is a mistake.
+fn origins(table: &Table<'_>, protocol: Protocol) -> Vec<String> {
+    let origins = table.texts("origins").unwrap_or_default();
+    if protocol != Protocol::WebSocket && table.is_set("origins") {
+        let what = "only a WebSocket comes from a page";
+        let way_out = "write protocol = \"websocket\", or take the key out";
+        table.problem("origins", what, way_out);
+        return Vec::new();
+    }
+    for (index, origin) in origins.iter().enumerate() {
+        if let Err((why, way_out)) = check_origin(origin) {
+            let what = format!("{origin:?} {why}");
+            table.problem(&format!("origins[{index}]"), what, way_out);
+        }
+    }
+    origins.into_iter().map(str::to_owned).collect()
+}
+
+fn check_origin(origin: &str) -> Result<(), (&'static str, &'static str)> {
+    if origin == "*" {
+        return Err((
+            "would let every page in the world connect as whoever opens it",
+            "name the pages: origins = [\"https://app.example\"]",
+        ));
+    }
+    let form = Err((
+        "is no origin",
+        "write scheme://host, with :port where the page's address has one, and nothing behind it",
+    ));
+    let Some((scheme, rest)) = origin.split_once("://") else {
+        return form;
+    };
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let is_host = |c: char| c.is_ascii_graphic() && !"/?#@\\\"".contains(c);
+    if scheme.is_empty() || rest.is_empty() || !scheme.chars().all(is_scheme) {
+        return form;
+    }
+    if !rest.chars().all(is_host) {
+        return form;
+    }
+    if origin.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err((
+            "is in capitals",
+            "write it in small letters, as browsers send it",
+        ));
+    }
+    let is_usual = match scheme {
+        "http" => rest.ends_with(":80"),
+        "https" => rest.ends_with(":443"),
+        _ => false,
+    };
+    match is_usual {
+        true => Err(("names the usual port", "leave the port out, as browsers do")),
+        false => Ok(()),
     }
 }
 

@@ -25,6 +25,10 @@ impl Settings {
             table(out, "[[listeners]]")?;
             line(out, "name", quoted(&listener.name))?;
             line(out, "address", quoted(listener.address))?;
+            line(out, "protocol", quoted(listener.protocol))?;
+            if !listener.origins.is_empty() {
+                line(out, "origins", list(&listener.origins))?;
+            }
             if let Some(tls) = &listener.tls {
                 let (cert, key) = tls.files();
                 let (cert, key) = (quoted(cert.display()), quoted(key.display()));
@@ -32,7 +36,7 @@ impl Settings {
             }
             if let Some(trusted) = &listener.trusted {
                 line(out, "proxy_protocol", true)?;
-                line(out, "trusted", list(trusted.iter().map(quoted)))?;
+                line(out, "trusted", list(trusted))?;
             }
         }
         self.write_clients(out)?;

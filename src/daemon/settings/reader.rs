@@ -250,17 +250,6 @@ impl<'a> Table<'a> {
         self.value(key).and_then(|value| value.as_str()) == Some(text)
     }
 
-    /// A key of the contract that this version does not have: refused rather than ignored.
-    pub(super) fn not_yet(&self, key: &'static str, what: &str) {
-        if self.value(key).is_some() {
-            self.problem(
-                key,
-                format!("{what} is not in this version"),
-                "take the key out",
-            );
-        }
-    }
-
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self) {
         let asked = self.asked.borrow();

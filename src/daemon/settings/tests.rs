@@ -389,14 +389,9 @@ fn what_this_version_does_not_have_is_refused_and_not_ignored() {
         &["\"mqtt\"", missing],
     );
     check(
-        "[[listeners]]\nprotocol = \"websocket\"",
+        "[[listeners]]\nprotocol = \"webtransport\"",
         "2:12",
-        &["\"websocket\"", missing],
-    );
-    check(
-        "[[listeners]]\norigins = [\"https://a\"]",
-        "2:11",
-        &[missing],
+        &["unknown protocol", "\"native\" or \"websocket\""],
     );
 }
 

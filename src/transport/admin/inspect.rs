@@ -182,6 +182,7 @@ pub(super) fn seen(seen: &Seen) -> Value {
         "peer": seen.peer.map(shown),
         "age_s": seen.age_s,
         "heartbeat_s": seen.heartbeat_s,
+        "door": seen.door.word(),
         "silent_s": seen.silent_s,
         "behind": {
             "messages": seen.behind_messages,

@@ -1,6 +1,26 @@
-//! WebSocket (RFC 6455): the frames in which binary messages stand.
+//! WebSocket (RFC 6455): the frames in which binary messages stand, in both directions.
+//!
+//! The heads of frames are read by a library; here is what it leaves to others: what a frame may
+//! be at its place, what a message is made of, and the bounds, which are looked at before anything
+//! is taken in. No extension is spoken, so no bit of a frame is left for one.
 
-use super::frame::{GatewayFrame, LENGTH_BYTES};
+mod decode;
+mod encode;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Item, Parts, decode};
+pub use encode::{MASK_BYTES, put_close, put_control, put_header, put_masked, put_message};
+
+/// Which end of a connection reads: a client's frames are masked, the gateway's are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The gateway, which reads what clients send.
+    Gateway,
+    /// A client.
+    Client,
+}
 
 /// The kinds of a frame (section 11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,45 +39,54 @@ pub enum Opcode {
     Pong = 10,
 }
 
-/// The first bit of a frame: nothing of its message follows.
-const FIN: u8 = 0x80;
-/// The longest length that stands in seven bits; above it, this marks one of 16 bits.
-const SHORT_MAX: usize = 125;
-const LENGTH_16: u8 = 126;
-const LENGTH_64: u8 = 127;
+/// Payload that a control frame may have (section 5.5).
+pub const CONTROL_MAX: usize = 125;
+/// Bytes of the longest head of a frame.
+pub const HEAD_MAX: usize = 14;
 
-/// Appends the head of a whole message from the gateway, which is not masked (section 5.2):
-///
-/// ```text
-///  0        1        2            2                    2
-/// +--------+--------+     +--------+--------+    +--------+-----+--------+
-/// |FIN|code|0|length|     |0|126, length u16|    |0|127, length u64       |
-/// +--------+--------+     +--------+--------+    +--------+-----+--------+
-///           up to 125      up to 65,535           above
-/// ```
-pub fn put_header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
-    out.push(FIN | opcode as u8);
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short), _) if length <= SHORT_MAX => out.push(short),
-        (_, Ok(long)) => {
-            out.push(LENGTH_16);
-            out.extend_from_slice(&long.to_be_bytes());
-        }
-        _ => {
-            out.push(LENGTH_64);
-            out.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
+/// The code of a close frame without a cause of its own (section 7.4.1).
+pub const NORMAL: u16 = 1000;
+/// The code that stands for a close frame without one; on no wire.
+pub const NO_CODE: u16 = 1005;
+/// What is added to a close code of the protocol for a close frame: those from 4000 on are an
+/// application's own.
+pub const OWN_CODES: u16 = 4000;
+
+/// How bytes are against WebSocket. The gateway fails the connection (section 7.1.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A frame that may not be, or not there.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// A message in text: the protocol has binary ones.
+    #[error("a text message, where there are binary ones")]
+    Text,
+    /// A close frame whose reason is not UTF-8.
+    #[error("a close reason that is not UTF-8")]
+    Utf8,
+    /// A message over the limit. Nothing of it has been taken in.
+    #[error("a message over the limit")]
+    TooLong,
 }
 
-/// Appends a frame of the protocol as a binary message.
-///
-/// # Panics
-/// As [`GatewayFrame::encode`].
-pub fn put_message(out: &mut Vec<u8>, frame: &GatewayFrame<'_>) {
-    let mut native = Vec::new();
-    frame.encode(&mut native);
-    let body = &native[LENGTH_BYTES..];
-    put_header(out, Opcode::Binary, body.len());
-    out.extend_from_slice(body);
+impl Fault {
+    /// The code of the close frame that tells it (section 7.4.1).
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Protocol(_) => 1002,
+            Self::Text => 1003,
+            Self::Utf8 => 1007,
+            Self::TooLong => 1009,
+        }
+    }
+
+    /// Why, in words for people.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Protocol(why) => why,
+            Self::Text => "a text message, where there are binary ones",
+            Self::Utf8 => "a close reason that is not UTF-8",
+            Self::TooLong => "a message over the limit",
+        }
+    }
 }

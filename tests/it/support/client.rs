@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use pushgate::wire::frame::{
-    ClientFrame, GatewayFrame, HelloFields, LENGTH_BYTES, Scope, Welcome, encode_hello, split,
-};
+use pushgate::wire::frame::{ClientFrame, GatewayFrame, LENGTH_BYTES, Scope, Welcome, split};
 use pushgate::wire::reason::CloseCode;
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
+pub(crate) use super::login::Login;
 use super::stream::Stream;
+use super::web::Web;
 use super::within;
 
 /// No frame of the gateway is longer, in any configuration.
@@ -27,107 +27,6 @@ pub(crate) struct Closed {
     pub(crate) code: CloseCode,
     pub(crate) retry_after_ms: u32,
     pub(crate) reason: String,
-}
-
-/// Who a client is when it comes in.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) device: String,
-    pub(crate) groups: Vec<String>,
-    /// 0 leaves the choice to the gateway.
-    pub(crate) heartbeat_s: u16,
-    /// The epoch and the cursor to go on from.
-    pub(crate) place: Option<(u64, u64)>,
-    /// The address of the host to connect from; the system's choice where there is none.
-    pub(crate) from: Option<IpAddr>,
-}
-
-impl Login {
-    pub(crate) fn user(user: impl Into<String>) -> Self {
-        let user = user.into();
-        Self {
-            user,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn device(mut self, device: impl Into<String>) -> Self {
-        self.device = device.into();
-        self
-    }
-
-    pub(crate) fn group(mut self, group: impl Into<String>) -> Self {
-        self.groups.push(group.into());
-        self
-    }
-
-    pub(crate) fn heartbeat_s(mut self, seconds: u16) -> Self {
-        self.heartbeat_s = seconds;
-        self
-    }
-
-    /// Goes on from this epoch and cursor.
-    pub(crate) fn resume(mut self, place: (u64, u64)) -> Self {
-        self.place = Some(place);
-        self
-    }
-
-    /// Connects from 127.0.0.`last`.
-    pub(crate) fn from(mut self, last: u8) -> Self {
-        self.from = Some([127, 0, 0, last].into());
-        self
-    }
-
-    /// The HELLO.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
-        let mut bytes = Vec::new();
-        let (epoch, cursor) = self.place.unwrap_or_default();
-        let hello = HelloFields {
-            version: 1,
-            resume: self.place.is_some(),
-            heartbeat_s: self.heartbeat_s,
-            epoch,
-            cursor,
-            device: &self.device,
-            groups: &groups,
-            token: self.user.as_bytes(),
-        };
-        encode_hello(&mut bytes, &hello);
-        bytes
-    }
-
-    /// Connects and waits for all that follows a HELLO, up to CURRENT.
-    pub(crate) async fn enter(&self, gateway: SocketAddr) -> Client {
-        self.try_enter(gateway).await.unwrap_or_else(|closed| {
-            panic!("{self:?} was not let in: {closed:?}");
-        })
-    }
-
-    /// The same for one who may be turned away.
-    pub(crate) async fn try_enter(&self, gateway: SocketAddr) -> Result<Client, Closed> {
-        let client = match self.from {
-            Some(address) => Client::connect_from(address, gateway).await,
-            None => Client::connect(gateway).await,
-        };
-        self.try_enter_over(client).await
-    }
-
-    /// Waits for all that follows a HELLO on a connection that stands.
-    pub(crate) async fn enter_over(&self, client: Client) -> Client {
-        self.try_enter_over(client).await.unwrap_or_else(|closed| {
-            panic!("{self:?} was not let in: {closed:?}");
-        })
-    }
-
-    async fn try_enter_over(&self, mut client: Client) -> Result<Client, Closed> {
-        client.send_bytes(&self.encode()).await;
-        match client.greeted().await {
-            Ok(_) => Ok(client),
-            Err(closed) => Err(closed),
-        }
-    }
 }
 
 /// A connection to the gateway, and what of its frames has come.
@@ -206,11 +105,32 @@ impl Client {
         Ok(Self::over(Stream::Tls(Box::new(secured))))
     }
 
+    /// Goes on as a WebSocket, with these lines in the head of its request; or the answer of HTTP.
+    pub(crate) async fn upgraded(self, target: &str, lines: &str) -> Result<Self, String> {
+        let web = Web::open(self.stream, target, lines);
+        let web = within("an answer to the request", web).await?;
+        Ok(Self::over(Stream::Web(Box::new(web))))
+    }
+
+    /// Connects to a door of WebSocket.
+    pub(crate) async fn connect_web(gateway: SocketAddr) -> Self {
+        let connected = Self::connect(gateway).await.upgraded("/", "").await;
+        connected.expect("a WebSocket")
+    }
+
+    /// What its WebSocket has seen beside messages.
+    pub(crate) fn web(&mut self) -> &mut Web {
+        match &mut self.stream {
+            Stream::Web(web) => web,
+            _ => panic!("it is no WebSocket"),
+        }
+    }
+
     /// What TLS has found out about the gateway.
     pub(crate) fn tls(&self) -> &ClientConnection {
         match &self.stream {
             Stream::Tls(stream) => stream.get_ref().1,
-            Stream::Tcp(_) => panic!("it is not under TLS"),
+            _ => panic!("it is not under TLS"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The real program on free ports, ended with the test.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -39,6 +40,8 @@ pub(crate) struct Gateway {
     pub(crate) directory: TempDir,
     /// For clients.
     pub(crate) native: SocketAddr,
+    /// For clients, by the names of the listeners.
+    doors: HashMap<String, SocketAddr>,
     /// For senders.
     pub(crate) udp: SocketAddr,
     /// For operators.
@@ -74,14 +77,25 @@ impl Gateway {
         let path = directory.path().join("pushgate.toml");
         std::fs::write(&path, complete(config)).expect("the configuration is written");
         let process = start(&path);
-        let [native, udp, admin] = await_line(&process.stderr, ready);
+        let mut doors = HashMap::new();
+        let [native, udp, admin] = await_line(&process.stderr, |line| {
+            doors.extend(door(line));
+            ready(line)
+        });
         Self {
             process,
             directory,
             native,
+            doors,
             udp,
             admin,
         }
+    }
+
+    /// Where the listener of this name listens.
+    #[track_caller]
+    pub(crate) fn door(&self, name: &str) -> SocketAddr {
+        *self.doors.get(name).expect("a listener of that name")
     }
 
     /// Puts another configuration, completed likewise, in the place of its file.
@@ -219,6 +233,17 @@ impl Gateway {
             .expect("a process has a size")
             * 1024
     }
+}
+
+/// Name and address of a line `listening`.
+fn door(line: &str) -> Option<(String, SocketAddr)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields")?;
+    if fields.get("message")?.as_str()? != "listening" {
+        return None;
+    }
+    let address = fields.get("address")?.as_str()?.parse().ok()?;
+    Some((fields.get("door")?.as_str()?.to_owned(), address))
 }
 
 /// The addresses of a line `ready`.

@@ -16,11 +16,13 @@ pub(crate) mod client;
 pub(crate) mod crowd;
 pub(crate) mod gateway;
 pub(crate) mod http;
+mod login;
 pub(crate) mod manager;
 pub(crate) mod process;
 pub(crate) mod scrape;
 pub(crate) mod sender;
 mod stream;
+pub(crate) mod web;
 
 use std::fmt::Display;
 use std::fs::Permissions;

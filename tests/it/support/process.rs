@@ -165,7 +165,10 @@ fn rest(lines: &Receiver<String>, deadline: Instant) -> Vec<String> {
 
 /// The first line that `wanted` finds something in; the lines before it are let go.
 #[track_caller]
-pub(crate) fn await_line<T>(lines: &Receiver<String>, wanted: impl Fn(&str) -> Option<T>) -> T {
+pub(crate) fn await_line<T>(
+    lines: &Receiver<String>,
+    mut wanted: impl FnMut(&str) -> Option<T>,
+) -> T {
     let deadline = Instant::now() + STEP;
     let mut seen = Vec::new();
     while let Some(line) = next_line(lines, deadline) {

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::web::Web;
+
 thread_local! {
     /// What a thread reads into: thousands of clients wait most of the time, without a buffer each.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into());
@@ -17,6 +19,8 @@ thread_local! {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Either of them, as the frames that are carried by WebSocket.
+    Web(Box<Web>),
 }
 
 impl Stream {
@@ -24,6 +28,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
+            Self::Web(web) => web.below.socket(),
         }
     }
 
@@ -34,6 +39,7 @@ impl Stream {
                 stream.write_all(bytes).await?;
                 stream.flush().await
             }
+            Self::Web(web) => Box::pin(web.write_frames(bytes)).await,
         }
     }
 
@@ -42,6 +48,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown().await,
             Self::Tls(stream) => stream.shutdown().await,
+            Self::Web(web) => Box::pin(web.below.shut_down()).await,
         }
     }
 
@@ -50,6 +57,7 @@ impl Stream {
         let stream = match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => return stream.read_buf(arrived).await,
+            Self::Web(web) => return Box::pin(web.read(arrived)).await,
         };
         loop {
             stream.readable().await?;

@@ -27,7 +27,7 @@ fn between(running: &str, file: &str) -> (String, String) {
 }
 
 /// A value that is not the default, for each key that has one; empty: see below.
-const OTHER: [(&str, &str); 43] = [
+const OTHER: [(&str, &str); 44] = [
     ("clients.handshake_timeout", "\"1s\""),
     ("clients.heartbeat", "\"1m\""),
     ("clients.max_connections", "3"),
@@ -68,6 +68,7 @@ const OTHER: [(&str, &str); 43] = [
     ("log.users", "\"hashed\""),
     ("listeners.name", "\"lan\""),
     ("listeners.address", "\"127.0.0.1:5\""),
+    ("listeners.protocol", "\"websocket\""),
     ("keys.id", ""),
     ("keys.secret", ""),
     ("keys.secret_file", ""),
@@ -100,9 +101,10 @@ fn readme() -> BTreeMap<String, bool> {
 }
 
 /// Keys with a test of their own.
-const APART: [&str; 5] = [
+const APART: [&str; 6] = [
     "auth.mode",
     "history.sync",
+    "listeners.origins",
     "listeners.proxy_protocol",
     "listeners.tls",
     "listeners.trusted",
@@ -123,6 +125,19 @@ fn whom_a_door_trusts_changes_and_whether_it_does_needs_a_restart() {
     assert_eq!(between(&one, &door("")), restart);
     assert_eq!(between(&door(""), &one), restart);
     assert_eq!(between(&one, &one), (String::new(), String::new()));
+}
+
+#[test]
+fn which_pages_may_connect_changes_while_their_door_stands() {
+    let door =
+        |rest: &str| format!("[[listeners]]\nname = \"native\"\nprotocol = \"websocket\"\n{rest}");
+    let one = door("origins = [\"https://a.example\"]\n");
+    let live = ("listeners[0].origins".to_owned(), String::new());
+    assert_eq!(between(&one, &door("")), live);
+    assert_eq!(between(&door(""), &one), live);
+    assert_eq!(between(&one, &one), (String::new(), String::new()));
+    let restart = (String::new(), "listeners[0].protocol".to_owned());
+    assert_eq!(between(&one, ""), restart);
 }
 
 #[test]

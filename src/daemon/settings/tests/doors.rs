@@ -123,3 +123,50 @@ fn a_header_is_taken_from_somebody_and_only_where_there_is_one() {
     let no_header = "[[listeners]]\ntrusted = [\"10.0.0.0/8\"]";
     check(no_header, "2:11", &["proxy_protocol = true"]);
 }
+
+#[test]
+fn a_page_is_named_as_browsers_name_it() {
+    let of =
+        |origin: &str| format!("[[listeners]]\nprotocol = \"websocket\"\norigins = [{origin:?}]");
+    for origin in [
+        "https://app.example",
+        "http://localhost:8080",
+        "https://[2001:db8::1]:8443",
+        "chrome-extension://abcdefgh",
+    ] {
+        let listener = &good(&of(origin)).listeners[0];
+        assert_eq!(listener.protocol, Protocol::WebSocket);
+        assert_eq!(listener.origins, [origin]);
+    }
+    let form = ["origins[0]", "is no origin", "scheme://host"];
+    for origin in [
+        "app.example",
+        "https://",
+        "https://app.example/",
+        "https://app.example/chat",
+        "https://me@app.example",
+        "://app.example",
+        "null",
+        "",
+    ] {
+        check(&of(origin), "3:12", &form);
+    }
+    check(&of("*"), "3:12", &["every page", "name the pages"]);
+    check(&of("https://App.example"), "3:12", &["small letters"]);
+    check(
+        &of("https://app.example:443"),
+        "3:12",
+        &["leave the port out"],
+    );
+    check(
+        &of("http://app.example:80"),
+        "3:12",
+        &["leave the port out"],
+    );
+    let native = "[[listeners]]\norigins = [\"https://app.example\"]";
+    check(
+        native,
+        "2:11",
+        &["only a WebSocket", "protocol = \"websocket\""],
+    );
+}

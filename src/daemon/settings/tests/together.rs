@@ -220,6 +220,9 @@ fn what_is_printed_means_the_same() {
         rate = 5\n\
         not_before = 2026-01-01T00:00:00Z\nnot_after = 2100-01-01T00:00:00.25+01:00\n\
         [[listeners]]\nname = \"a \\\"b\\\"\"\naddress = \"[::1]:1\"\n\
+        [[listeners]]\nname = \"web\"\naddress = \"[::1]:2\"\nprotocol = \"websocket\"\n\
+        proxy_protocol = true\ntrusted = [\"10.0.0.0/8\"]\n\
+        origins = [\"https://app.example\", \"http://localhost:8080\"]\n\
         [clients]\nqueue_bytes = \"2MiB\"\nheartbeat = \"90s\"\n[push]\ndeadline = \"0ms\"\n\
         [admin]\nhosts = [\"push.example\"]\n[log]\nlevel = \"off\"\nformat = \"json\"\n\
         users = \"hidden\"\n"

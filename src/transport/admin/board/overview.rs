@@ -12,6 +12,7 @@ use crate::metrics::{Metrics, OpLabel, Outcome};
 use crate::transport::admin::AdminState;
 use crate::transport::admin::inspect::{job, seen};
 use crate::version;
+use crate::wire::encoding::Protocol;
 use crate::wire::reason::{CloseReason, RejectCause, Status};
 
 /// Sessions of the ranking, jobs and storms that are in it; there are pages for more.
@@ -43,6 +44,9 @@ pub(super) fn overview(state: &AdminState) -> Value {
             "held": live.connections,
             "max": limits.connections,
             "sessions": live.sessions,
+            "by_door": by_word(Protocol::ALL, |door| {
+                (door.word(), live.sessions_by_door[door.index()])
+            }),
             "unauthenticated": live.unauthenticated,
             "accept_queue": live.accept_queue,
             "opened_total": metrics.connections_opened.get(),

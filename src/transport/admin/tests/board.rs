@@ -13,6 +13,7 @@ use crate::metrics::Outcome;
 use crate::transport::admin::inspect::{Inspect, Limits, Pulse};
 use crate::transport::closed::{Closed, ClosedRing, Who};
 use crate::wire::datagram::Op;
+use crate::wire::encoding::Protocol;
 use crate::wire::frame::Scope;
 use crate::wire::reason::{CloseReason, Status};
 use crate::wire::reply::Counts;
@@ -102,6 +103,7 @@ impl Inspect for Few {
             session: 7,
             user: user.into(),
             device: "<i>".into(),
+            door: Protocol::WebSocket,
             groups: vec!["a".into(), "b".into()],
             peer: None,
             age_s: 8,
@@ -171,7 +173,7 @@ async fn sessions_jobs_and_ends_are_told_with_their_units() {
     let session = |user| {
         json!({
             "user": user, "device": "<i>", "session": 7, "groups": ["a", "b"], "peer": null,
-            "age_s": 8, "heartbeat_s": 30, "silent_s": 9,
+            "age_s": 8, "heartbeat_s": 30, "silent_s": 9, "door": "websocket",
             "behind": { "messages": 1, "bytes": 2, "oldest_ms": 3 },
         })
     };

@@ -27,9 +27,12 @@ const small = (text) => element("small", {}, text);
 
 export function begin() {
   tile("Connections", ["connections"], count, (state) => {
-    const { held, max, sessions, unauthenticated } = state.connections;
+    const { held, max, sessions, unauthenticated, by_door: doors } = state.connections;
+    // With one kind of door there is nothing to tell apart.
+    const open = Object.entries(doors).filter(([, there]) => there > 0);
+    const apart = open.length > 1 ? ` (${open.map(([door, there]) => `${count(there)} ${door}`).join(", ")})` : "";
     const waiting = unauthenticated > 0 ? `, ${count(unauthenticated)} not let in yet` : "";
-    return [[count(held)], `${count(sessions)} sessions${waiting}; ${count(max)} at most`];
+    return [[count(held)], `${count(sessions)} sessions${apart}${waiting}; ${count(max)} at most`];
   }, true);
   tile("Opened and closed, a second", ["opened", "closed"], rate, (state, second) => {
     const closed = Object.values(state.connections.closed_total).reduce((sum, each) => sum + each, 0);

@@ -60,14 +60,14 @@ async function lookAtEnds(user) {
 }
 
 function sessions(list) {
-  const columns = [["Device", "name"], ["Action", "whole"], ["Groups", "names"], ["Age", "number"], ["Silent for", "number"], ["Heartbeat", "number"], ["Behind", "whole"], ["Peer", "whole"], ["Session", "number"]];
+  const columns = [["Device", "name"], ["Action", "whole"], ["Door"], ["Groups", "names"], ["Age", "number"], ["Silent for", "number"], ["Heartbeat", "number"], ["Behind", "whole"], ["Peer", "whole"], ["Session", "number"]];
   const rows = list.map((session) => {
     const { messages, bytes: size, oldest_ms: oldest } = session.behind;
     const lag = messages === 0 ? "level" : `${count(messages)} messages, ${bytes(size)}, ${millis(oldest)}`;
     // A device without a name cannot be named: it goes with all of them.
     const kick = element("button", { type: "button", class: "danger small", onclick: () => askToKick(session), "aria-label": session.device ? `Kick ${session.user} on ${session.device}` : `Kick all connections of ${session.user}` }, session.device ? "Kick" : "Kick all");
     kick.dataset.key = `kick ${session.session}`;
-    return [session.device || "–", kick, session.groups.join(", ") || "–", duration(session.age_s), duration(session.silent_s), duration(session.heartbeat_s), lag, session.peer ?? "–", String(session.session)];
+    return [session.device || "–", kick, session.door, session.groups.join(", ") || "–", duration(session.age_s), duration(session.silent_s), duration(session.heartbeat_s), lag, session.peer ?? "–", String(session.session)];
   });
   table($("sessions"), "Sessions", columns, rows, "Not connected now.");
 }
