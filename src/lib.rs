@@ -54,8 +54,8 @@
 //!    refused.
 //! 7. Lock order: session, then log, then lane; before them all the one that keeps two commands of
 //!    one id apart. A shard of the registry, the memory of request ids,
-//!    the state of a TLS stream and the ledger's slabs are leaves: nothing else is locked under
-//!    them. No guard lives over an await.
+//!    the state of a TLS stream, that of a session of MQTT and the ledger's slabs are leaves:
+//!    nothing else is locked under them. No guard lives over an await.
 //! 8. No system call under the log's lock or a lane's; under a session's only a write that does not
 //!    wait, and under that of a TLS stream only a read or a write that does not.
 //! 9. A message stays in a lane until a walk that came later than it has met every member and

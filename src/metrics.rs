@@ -60,6 +60,8 @@ pub struct Live {
     pub history_bytes: u64,
     /// Devices that are gone and of which something is remembered.
     pub devices_gone: u64,
+    /// Sessions of MQTT whose clients are gone.
+    pub mqtt_sessions_gone: u64,
     /// Sessions whose socket would not take more.
     pub sessions_behind: u64,
     /// Users and groups with a session or kept messages.
@@ -217,6 +219,12 @@ metrics! {
     devices_forgotten: IntCounter = "pushgate_devices_forgotten_total" (());
     /// Devices that are gone and of which something is remembered now.
     devices_gone: IntGauge = "pushgate_devices_remembered" (());
+    /// Sessions of MQTT that are remembered now while their clients are gone.
+    mqtt_sessions_gone: IntGauge = "pushgate_mqtt_sessions_remembered" (());
+    /// Sessions of MQTT forgotten before their expiry, because more were gone than are remembered.
+    mqtt_sessions_dropped: IntCounter = "pushgate_mqtt_sessions_forgotten_total" (());
+    /// Messages that clients of MQTT tried to publish.
+    mqtt_publishes_refused: IntCounter = "pushgate_mqtt_publishes_refused_total" (());
     /// Kept messages that clients have confirmed, each once a device.
     confirmed: IntCounter = "pushgate_confirmed_total" (());
     /// Time from a kept message's acceptance to a client's ACK of it.
@@ -383,6 +391,7 @@ impl Metrics {
         set(&self.history_messages, live.history_messages);
         set(&self.history_bytes, live.history_bytes);
         set(&self.devices_gone, live.devices_gone);
+        set(&self.mqtt_sessions_gone, live.mqtt_sessions_gone);
         set(&self.sessions_behind, live.sessions_behind);
         set(&self.lanes, live.lanes);
         let mut seen = self

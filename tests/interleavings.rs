@@ -106,6 +106,7 @@ impl Bench {
             refused: &[],
             heartbeat_s: 30,
             resume: None,
+            ..Attach::default()
         };
         let attached = self.hub.attach(&attach, Flaky::new(turns), &self.cx());
         attached.map_err(|(error, _)| error).expect("there is room")
@@ -239,6 +240,7 @@ fn of_racing_takeovers_the_newest_stays() {
                         refused: &[],
                         heartbeat_s: 30,
                         resume: None,
+                        ..Attach::default()
                     };
                     bench.hub.attach(&attach, Flaky::new(0), &bench.cx()).ok()
                 })
@@ -284,6 +286,7 @@ fn a_lane_that_was_emptied_takes_no_other_of_its_name_along() {
             refused: &[],
             heartbeat_s: 30,
             resume: None,
+            ..Attach::default()
         };
         let third = bench
             .hub

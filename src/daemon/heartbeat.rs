@@ -45,6 +45,9 @@ pub(super) async fn heartbeat(
         while !hub.expire(EXPIRE_STEP, cx.now) {
             tokio::task::yield_now().await;
         }
+        while !parts.clients.sessions.expire(EXPIRE_STEP, cx.now) {
+            tokio::task::yield_now().await;
+        }
         parts.remembered.sweep(hub.tick(cx.now));
         look_at_the_clock(&mut watch, hub.metrics());
         supervision.tick(&parts, admin.phase.now());

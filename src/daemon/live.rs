@@ -36,6 +36,7 @@ impl Parts {
         let listen = kernel.listening.counts();
         Live {
             connections: self.doors.connections() as u64,
+            mqtt_sessions_gone: self.clients.sessions.gone() as u64,
             unauthenticated: self.clients.strangers.len() as u64,
             accept_queue: kernel.listening.longest_queue(),
             listen_overflows: listen.overflows,

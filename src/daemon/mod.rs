@@ -51,6 +51,7 @@ use crate::transport::connection::Clients;
 use crate::transport::door::Door;
 use crate::transport::kernel::{self, Kernel};
 use crate::transport::listener::{Doors, Listening};
+use crate::transport::mqtt::Sessions;
 use crate::transport::phase::{Phase, PhaseCell};
 use crate::transport::strangers::Strangers;
 use crate::transport::udp::UdpDoor;
@@ -322,6 +323,7 @@ impl Parts {
             hub: Arc::clone(&hub),
             holds,
             strangers: Strangers::new(bounds.max_connections, hub.metrics()),
+            sessions: Sessions::default(),
             auth: ArcSwap::from_pointee(options::auth(settings)),
             clock: clock.clone(),
             closed: ClosedRing::default(),

@@ -67,6 +67,8 @@ pub(super) fn client_limits(settings: &Settings) -> ClientLimits {
         heartbeat_s: u16::try_from(clients.heartbeat.as_secs()).unwrap_or(u16::MAX),
         max_hello: clients.max_hello,
         max_frame: clients.max_frame,
+        // As long as anything is kept at all: later there is nothing left to go on with.
+        session_expiry_max_s: u32::try_from(settings.history.max_ttl.as_secs()).unwrap_or(u32::MAX),
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::lane::Taken;
 use super::pump::Pump;
 use super::replay;
-use super::session::{Inner, Sink, Unsent};
+use super::session::{Inner, Unsent};
+use super::sink::{Begun, Sink};
 use crate::metrics::{Metrics, Outcome};
 
 /// What one snapshot holds at most: past this, the lock would be held for long, and a write takes
@@ -15,9 +16,13 @@ use crate::metrics::{Metrics, Outcome};
 const SNAPSHOT_MESSAGES: usize = 64;
 const SNAPSHOT_BYTES: usize = 256 * 1024;
 
-/// Fills the batch of `cx` with what comes next, in order, and returns the place that the session
-/// has reached when all of it is written.
-pub(super) fn gather<S: Sink + ?Sized>(sink: &S, inner: &Inner, head: u64, cx: &mut Pump) -> u64 {
+/// Fills the batch of `cx` with what comes next, in order.
+pub(super) fn gather<S: Sink + ?Sized>(
+    sink: &S,
+    inner: &Inner,
+    head: u64,
+    cx: &mut Pump,
+) -> Gathered {
     let batch = &mut cx.batch;
     batch.clear();
     let mut upto = head;
@@ -59,20 +64,59 @@ pub(super) fn gather<S: Sink + ?Sized>(sink: &S, inner: &Inner, head: u64, cx: &
         cx.passed.push((Arc::clone(&taken.message), outcome));
         false
     });
-    let (mut bytes, mut count) = (0, 0);
-    for taken in cx.batch.iter_mut().take(SNAPSHOT_MESSAGES) {
-        if bytes >= SNAPSHOT_BYTES {
-            break;
+    choose(sink, upto, cx)
+}
+
+/// Keeps of the batch what goes out at once: as much as a snapshot holds, and as the client's
+/// acknowledgements allow.
+fn choose<S: Sink + ?Sized>(sink: &S, upto: u64, cx: &mut Pump) -> Gathered {
+    let (mut bytes, mut count, mut begun) = (0, 0, Begun::default());
+    let mut cut = None;
+    let (batch, passed) = (&mut cx.batch, &mut cx.passed);
+    batch.retain_mut(|taken| {
+        if cut.is_some() {
+            return false;
         }
-        taken.encoding = sink.encoding(taken.message.number(), taken.message.scope(taken.index));
+        let seq = taken.message.seq;
+        if count >= SNAPSHOT_MESSAGES || bytes >= SNAPSHOT_BYTES {
+            cut = Some((seq, false));
+            return false;
+        }
+        let Some(encoding) = sink.encoding(&taken.due()) else {
+            passed.push((Arc::clone(&taken.message), Outcome::Skipped));
+            return false;
+        };
+        if encoding.is_acknowledged() {
+            let number = taken.message.number();
+            if !sink.admits(number, begun) {
+                cut = Some((seq, true));
+                return false;
+            }
+            begun.add(number);
+        }
+        taken.encoding = encoding;
         bytes += taken.frame_len();
         count += 1;
+        true
+    });
+    match cut {
+        Some((seq, is_held)) => Gathered {
+            upto: seq - 1,
+            is_held,
+        },
+        None => Gathered {
+            upto,
+            is_held: false,
+        },
     }
-    if count < cx.batch.len() {
-        cx.batch.truncate(count);
-        upto = cx.batch.last().map_or(upto, |last| last.message.seq);
-    }
-    upto
+}
+
+/// How far a batch goes.
+pub(super) struct Gathered {
+    /// The place that the session has reached when all of it is written.
+    pub(super) upto: u64,
+    /// What comes next has to wait for the client's acknowledgements.
+    pub(super) is_held: bool,
 }
 
 /// Orders what several lanes gave: each message once, under its first target, without those that
@@ -98,6 +142,7 @@ pub(super) fn pass(metrics: &Metrics, id: u64, inner: &Inner, cx: &mut Pump) {
         if (attached + 1..=inner.position).contains(&message.seq) {
             metrics.deliveries(outcome, 1);
             message.pass_over(id);
+            cx.has_skipped |= outcome == Outcome::Skipped && message.seq == cx.walking;
         }
     }
 }
@@ -131,8 +176,8 @@ pub(super) fn write<S: Sink + ?Sized>(
 }
 
 /// Moves the session by `count` bytes that the sink took; false when it did not take all.
-pub(super) fn advance(
-    metrics: &Metrics,
+pub(super) fn advance<S: Sink + ?Sized>(
+    (metrics, sink): (&Metrics, &S),
     inner: &mut Inner,
     mut count: usize,
     upto: u64,
@@ -167,7 +212,7 @@ pub(super) fn advance(
             all_taken = false;
             if count > 0 {
                 inner.position = taken.message.seq;
-                inner.show(&taken.message);
+                inner.show(sink, &taken.message, taken.encoding);
                 inner.unsent = Some(Box::new(Unsent {
                     taken: taken.clone(),
                     offset: count,
@@ -177,7 +222,7 @@ pub(super) fn advance(
         }
         count -= length;
         inner.position = taken.message.seq;
-        inner.show(&taken.message);
+        inner.show(sink, &taken.message, taken.encoding);
         inner.progress(cx.now);
         cx.delivered(metrics, &taken.message, attached);
     }

@@ -55,7 +55,7 @@ impl Hub {
         cx: Option<&Pump>,
     ) {
         let (mut noted, mut step) = (Vec::new(), Vec::new());
-        for handle in &inner.handles {
+        for handle in inner.handles.iter().filter(|handle| !handle.muted) {
             let mut from = after;
             loop {
                 step.clear();

@@ -13,6 +13,7 @@ use super::collapse::Collapse;
 use super::message::Message;
 use super::session::Session;
 use super::shelf::{Floor, Shelf};
+use super::sink::Due;
 use super::slots::Slots;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -75,6 +76,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// As its sink is asked about it.
+    pub(crate) fn due(&self) -> Due<'_> {
+        Due::new(&self.message, self.index)
+    }
+
     /// The frame as the session receives it, in two parts of which the second may be empty.
     pub(crate) fn frame(&self) -> [&[u8]; 2] {
         self.message.frame(self.encoding, self.index)

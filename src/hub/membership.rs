@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Hub;
+use super::handle::Handle;
 use super::log::Still;
 use super::pump::{By, Pump};
-use super::session::{Departed, Handle, Inner, Session};
+use super::session::{Inner, Session, Sink};
 use crate::metrics::Outcome;
 use crate::wire::frame::{GatewayFrame, Scope};
 
@@ -38,6 +39,7 @@ impl Hub {
             from: self.log.head(),
             slot,
             own: false,
+            muted: false,
         });
     }
 
@@ -132,15 +134,8 @@ impl Hub {
             let before = self.ahead(&inner);
             let handle = inner.handles.remove(place);
             if inner.position < self.log.head() {
-                let (lane, from) = (Arc::clone(&handle.lane), handle.from);
-                let aside = inner.aside.get_or_insert_default();
-                let (until, earlier) = (self.log.head(), aside.departed.take());
-                aside.departed = Some(Box::new(Departed {
-                    lane,
-                    from,
-                    until,
-                    earlier,
-                }));
+                let lane = Arc::clone(&handle.lane);
+                inner.depart(lane, (handle.from, self.log.head()));
             }
             let left = before.saturating_sub(self.ahead(&inner));
             self.metrics.deliveries(Outcome::Left, left);
@@ -152,7 +147,7 @@ impl Hub {
         self.answer_locked(session, &mut inner, &GatewayFrame::Left { group });
     }
 
-    fn exit(&self, still: &mut Still<'_>, id: u64, handle: &Handle, inner: &Inner) {
+    pub(super) fn exit(&self, still: &mut Still<'_>, id: u64, handle: &Handle, inner: &Inner) {
         handle
             .lane
             .note_behind(id, handle.slot, inner.behind_at(), None);
@@ -165,6 +160,37 @@ impl Hub {
         }
         drop(state);
         self.registry.remove_if_empty(still, &handle.lane);
+    }
+
+    /// Has what is pushed to its user, or to everyone, come to the session from now on.
+    pub fn unmute<S: ?Sized>(&self, session: &Session<S>, scope: Scope) {
+        let mut inner = session.lock();
+        let still = self.log.still();
+        let (head, position) = (self.log.head(), inner.position);
+        let Some(handle) = inner.standing(scope).filter(|handle| handle.muted) else {
+            return;
+        };
+        let (lane, from) = (Arc::clone(&handle.lane), handle.from);
+        (handle.muted, handle.from) = (false, head);
+        drop(still);
+        // What is ahead of it may except it as what it was all along.
+        if position < head {
+            inner.depart(lane, (from, head));
+        }
+    }
+
+    /// Has that come no more. As when it leaves a group, what was accepted before is sent first, as
+    /// far as the socket takes it.
+    pub fn mute<S: Sink + ?Sized>(&self, session: &Session<S>, scope: Scope, cx: &mut Pump) {
+        let mut inner = session.lock();
+        self.pump_locked(session, &mut inner, By::Other, cx);
+        let before = self.ahead(&inner);
+        let Some(handle) = inner.standing(scope) else {
+            return;
+        };
+        handle.muted = true;
+        let left = before.saturating_sub(self.ahead(&inner));
+        self.metrics.deliveries(Outcome::Left, left);
     }
 
     /// Takes the session out of every lane; what was ahead of it ends as `outcome`.

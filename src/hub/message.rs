@@ -286,6 +286,23 @@ impl Message {
         }
     }
 
+    /// The name of target `index` where that is a group, else empty.
+    pub(crate) fn group(&self, index: u16) -> &str {
+        let native = &*self.draft.heads[usize::from(index)];
+        let end = PUSH_HEADER_BYTES + usize::from(native[PUSH_HEADER_BYTES - 1]);
+        std::str::from_utf8(&native[PUSH_HEADER_BYTES..end]).unwrap_or_default()
+    }
+
+    /// The native head for target `index`, and the payload.
+    pub(crate) fn parts(&self, index: u16) -> [&[u8]; 2] {
+        let native = &*self.draft.heads[usize::from(index)];
+        let group = usize::from(native[PUSH_HEADER_BYTES - 1]);
+        match native.split_at(PUSH_HEADER_BYTES + group) {
+            (head, []) => [head, &self.draft.payload],
+            (head, behind) => [head, behind],
+        }
+    }
+
     /// The frame under which target `index` receives the message, in two parts of which the second
     /// may be empty.
     pub(crate) fn frame(&self, encoding: Encoding, index: u16) -> [&[u8]; 2] {
@@ -293,11 +310,7 @@ impl Message {
         let Some(place) = encoding.place() else {
             return [native, &self.draft.payload];
         };
-        let group = usize::from(native[PUSH_HEADER_BYTES - 1]);
-        let payload = match &native[PUSH_HEADER_BYTES + group..] {
-            [] => &self.draft.payload,
-            behind => behind,
-        };
+        let [_, payload] = self.parts(index);
         let others = self.others.get_or_init(Box::default);
         let heads = others[place].get_or_init(|| {
             let targets = 0..self.targets();

@@ -19,7 +19,9 @@
 //! - Nothing here spawns but [`job`], and it does so through the ledger.
 
 pub mod access;
+mod attach;
 mod batch;
+mod behind;
 mod bounds;
 mod collapse;
 pub mod command;
@@ -29,6 +31,7 @@ mod devices;
 mod end;
 pub mod freshness;
 pub mod grant;
+mod handle;
 mod history;
 pub mod holds;
 pub mod inspect;
@@ -70,14 +73,15 @@ use log::Log;
 use registry::Registry;
 use session::{Inner, Session};
 
+pub use attach::{Attach, AttachError, Muted};
 pub use confirm::NeverSent;
 pub use end::Ahead;
 pub use history::{Kept, KeptMessage, Place, Row, Whose};
 pub use log::{Appended, Placed, Push, Refused, Target};
-pub use registry::{Attach, AttachError};
+
 pub use replay::Resume;
 pub use session::Wants;
-pub use sink::Sink;
+pub use sink::{Begun, Due, Sink};
 pub use sweep::Sweep;
 pub use usage::KeyUse;
 

@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use prometheus::local::LocalHistogram;
 
-use super::batch::{advance, gather, pass, settle, write};
+use super::batch::{Gathered, advance, gather, pass, write};
 use super::lane::Taken;
 use super::message::Message;
-use super::replay;
-use super::session::{Inner, Session, Sink, Unsent};
+use super::session::{Inner, Session, Unsent};
+use super::sink::{Begun, Due, Sink};
 use super::walk::Reached;
 use super::{Closing, Hub};
 use crate::metrics::{Metrics, Outcome};
@@ -41,6 +41,10 @@ pub struct Pump {
     pub(super) batch: Vec<Taken>,
     /// What the batch left out, and why: counted when the session has passed it.
     pub(super) passed: Vec<(Arc<Message>, Outcome)>,
+    /// The place of the message that a walk brings, and whether the session that it visits does not
+    /// take it.
+    pub(super) walking: u64,
+    pub(super) has_skipped: bool,
     /// The members that a walk is about to visit.
     pub(super) members: Vec<Arc<Session>>,
 }
@@ -58,6 +62,8 @@ impl Pump {
             took: None,
             batch: Vec::new(),
             passed: Vec::new(),
+            walking: 0,
+            has_skipped: false,
             members: Vec::new(),
         }
     }
@@ -135,6 +141,15 @@ impl Hub {
         self.pump_locked(session, &mut session.lock(), By::Other, cx);
     }
 
+    /// Brings on a session that waits for its client's acknowledgements; for the client's own task,
+    /// when one has come.
+    pub fn acknowledged<S: Sink + ?Sized>(&self, session: &Session<S>, cx: &mut Pump) {
+        let mut inner = session.lock();
+        if inner.is_held {
+            self.pump_locked(session, &mut inner, By::Owner, cx);
+        }
+    }
+
     /// As a walk pumps, which brings the message that it is for. Most often that is all there is
     /// for the session, and then nothing has to be gathered.
     pub(super) fn pump_walked<S: Sink + ?Sized>(
@@ -153,28 +168,35 @@ impl Hub {
             self.pump_locked(session, inner, By::Other, cx);
             return;
         }
-        let index = reached.index;
-        let encoding = session
-            .sink()
-            .encoding(message.number(), message.scope(index));
+        let (index, sink) = (reached.index, session.sink());
+        let encoding = match sink.encoding(&Due::new(message, index)) {
+            Some(encoding)
+                if !encoding.is_acknowledged()
+                    || sink.admits(message.number(), Begun::default()) =>
+            {
+                encoding
+            }
+            _ => {
+                self.pump_locked(session, inner, By::Other, cx);
+                return;
+            }
+        };
         let [head, payload] = message.frame(encoding, index);
         let written = match payload {
-            [] => session.sink().try_write(&[IoSlice::new(head)]),
-            _ => session
-                .sink()
-                .try_write(&[IoSlice::new(head), IoSlice::new(payload)]),
+            [] => sink.try_write(&[IoSlice::new(head)]),
+            _ => sink.try_write(&[IoSlice::new(head), IoSlice::new(payload)]),
         };
         match written {
             Ok(count) if count == head.len() + payload.len() => {
                 inner.position = message.seq;
                 inner.sent = self.tick(cx.now);
-                inner.show(message);
+                inner.show(sink, message, encoding);
                 cx.delivered(&self.metrics, message, 0);
             }
             Ok(offset @ 1..) => {
                 inner.position = message.seq;
                 inner.sent = self.tick(cx.now);
-                inner.show(message);
+                inner.show(sink, message, encoding);
                 let taken = Taken {
                     index,
                     encoding,
@@ -252,21 +274,30 @@ impl Hub {
                 inner.forget_departed();
                 return Pumped::Level;
             }
-            let upto = match inner.closing {
+            let Gathered { upto, is_held } = match inner.closing {
                 // Only what was begun, and the CLOSE.
-                Some(_) => inner.position,
+                Some(_) => Gathered {
+                    upto: inner.position,
+                    is_held: false,
+                },
                 None => gather(session.sink(), inner, head, cx),
             };
+            inner.is_held = is_held;
             if inner.is_idle() && cx.batch.is_empty() {
                 inner.position = upto;
                 pass(&self.metrics, session.id(), inner, cx);
+                if is_held {
+                    self.note_behind(session.id(), inner, by);
+                    return Pumped::Blocked;
+                }
                 continue;
             }
             let written = write(session.sink(), inner, &cx.batch);
             let all_taken = match written {
                 Ok(count) => {
                     inner.sent = self.tick(cx.now);
-                    let all_taken = advance(&self.metrics, inner, count, upto, cx);
+                    let all_taken =
+                        advance((&self.metrics, session.sink()), inner, count, upto, cx);
                     pass(&self.metrics, session.id(), inner, cx);
                     all_taken
                 }
@@ -283,99 +314,5 @@ impl Hub {
         }
         self.note_behind(session.id(), inner, by);
         Pumped::More
-    }
-
-    /// Lists the session as behind in each of its lanes, at its position, and hands it to its own
-    /// task.
-    fn note_behind(&self, id: u64, inner: &mut Inner, by: By) {
-        self.list_behind(id, inner);
-        if by == By::Other {
-            inner.wake();
-        }
-    }
-
-    /// The same for whoever is that task, or has just made the session.
-    pub(super) fn list_behind(&self, id: u64, inner: &mut Inner) {
-        let (old, new) = (inner.behind_at(), Some(inner.needs_after()));
-        for handle in &inner.handles {
-            handle.lane.note_behind(id, handle.slot, old, new);
-        }
-        inner.set_behind(new);
-    }
-
-    fn note_level(&self, id: u64, inner: &mut Inner) {
-        let Some(old) = inner.behind_at() else { return };
-        inner.set_behind(None);
-        self.note_half_behind(inner, false);
-        for handle in &inner.handles {
-            handle.lane.note_behind(id, handle.slot, Some(old), None);
-        }
-    }
-
-    /// Counts the session in its lanes among those behind by half a bound, or no more.
-    fn note_half_behind(&self, inner: &mut Inner, half_behind: bool) {
-        if std::mem::replace(&mut inner.half_behind, half_behind) == half_behind {
-            return;
-        }
-        for handle in &inner.handles {
-            let mut lane = handle.lane.lock();
-            lane.half_behind = match half_behind {
-                true => lane.half_behind + 1,
-                false => lane.half_behind.saturating_sub(1),
-            };
-        }
-    }
-
-    /// Closes a session that is over a bound; false when it was. Called by whoever meets one that
-    /// is behind.
-    pub(super) fn check_bounds<S: Sink + ?Sized>(
-        &self,
-        session: &Session<S>,
-        inner: &mut Inner,
-        now: Instant,
-    ) -> bool {
-        if !inner.is_behind() || inner.closing.is_some() {
-            return true;
-        }
-        if inner.replay().is_some() {
-            let within = self.check_replay(session, inner, now);
-            if !within {
-                let why = "slow consumer: takes nothing of its replay";
-                self.close_locked(session, inner, self.slow(why));
-            }
-            return within;
-        }
-        let (lag, options) = (inner.lag(), self.options());
-        let age = lag.oldest.map_or(std::time::Duration::ZERO, |at| {
-            now.saturating_duration_since(at)
-        });
-        if lag.messages > options.queue_messages
-            || lag.bytes > options.queue_bytes
-            || age > options.queue_age
-        {
-            self.close_locked(session, inner, self.slow("slow consumer"));
-            return false;
-        }
-        let half_behind = lag.messages * 2 > options.queue_messages
-            || lag.bytes * 2 > options.queue_bytes
-            || age * 2 > options.queue_age;
-        self.note_half_behind(inner, half_behind);
-        true
-    }
-
-    /// Deliveries that are still ahead of this session, each message once; what was in the log
-    /// before it came is none.
-    pub(super) fn ahead(&self, inner: &Inner) -> u64 {
-        let (mut batch, mut attached) = (Vec::new(), 0);
-        if let Some(replay) = inner.replay() {
-            attached = replay.attached;
-            let range = (attached.max(inner.position), replay.until);
-            replay::take(inner, range, usize::MAX, &mut batch);
-        }
-        inner.take_waiting(&mut batch);
-        settle(inner, u64::MAX, &mut batch);
-        let unsent = inner.unsent.as_ref();
-        let in_part = unsent.is_some_and(|unsent| unsent.taken.message.seq > attached);
-        batch.len() as u64 + u64::from(in_part)
     }
 }

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use dashmap::DashMap;
 
+use super::attach::{Attach, AttachError};
 use super::control::CONTROL_MAX;
+use super::handle::Handle;
 use super::lane::Lane;
 use super::log::Still;
 use super::pump::Pump;
-use super::replay::{Resume, Resumed};
-use super::session::{Handle, Inner, Session, Sink};
+use super::replay::Resumed;
+use super::session::{Inner, Session, Sink};
 use super::{Closing, Hub};
 use crate::wire::frame::{GatewayFrame, Scope, Welcome};
 use crate::wire::reason::{CloseCode, RETRY_NEVER};
@@ -78,51 +80,6 @@ impl Registry {
 
     pub(super) fn lanes(&self) -> usize {
         self.users.len() + self.groups.len()
-    }
-}
-
-/// A client that has said HELLO and may come in.
-pub struct Attach<'a> {
-    /// Who it is.
-    pub user: &'a str,
-    /// Which of the user's devices.
-    pub device: &'a str,
-    /// The groups to be in from the first message on, valid and allowed.
-    pub groups: &'a [&'a str],
-    /// Frames to send after WELCOME and JOINED.
-    pub refused: &'a [GatewayFrame<'a>],
-    /// The heartbeat interval agreed on, in seconds.
-    pub heartbeat_s: u16,
-    /// Where it says that it was, if it wants to go on from there.
-    pub resume: Option<Resume>,
-}
-
-/// Why a client did not come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AttachError {
-    /// A newer connection of the same device was faster.
-    #[error("a newer connection of the same device is attached")]
-    Replaced,
-    /// The user has as many devices as allowed.
-    #[error("the user has {0} devices connected")]
-    TooManyDevices(usize),
-}
-
-impl AttachError {
-    /// What the client is told.
-    pub const fn why(self) -> &'static str {
-        match self {
-            Self::Replaced => "replaced by a newer connection of the same device",
-            Self::TooManyDevices(_) => "too many devices",
-        }
-    }
-
-    /// The code of the CLOSE that tells it.
-    pub const fn code(self) -> CloseCode {
-        match self {
-            Self::Replaced => CloseCode::Replaced,
-            Self::TooManyDevices(_) => CloseCode::TooMany,
-        }
     }
 }
 
@@ -203,7 +160,7 @@ impl Hub {
         given: &[Box<str>],
         now: Instant,
     ) -> Result<(Option<Arc<Session>>, Resumed), AttachError> {
-        let still = self.log.still();
+        let mut still = self.log.still();
         let head = self.log.head();
         let user = self.registry.find_or_make(&still, Scope::User, attach.user);
         let mut state = user.lock();
@@ -242,26 +199,48 @@ impl Hub {
             from: head,
             slot: all_slot,
             own: false,
+            muted: attach.muted.all,
         });
         inner.handles.push(Handle {
             lane: user,
             from: head,
             slot: user_slot,
             own: false,
+            muted: attach.muted.user,
         });
         let given = given.iter().map(|group| &**group);
+        let max_groups = self.options().max_groups;
         for name in attach.groups.iter().copied().chain(given) {
-            if inner.handles.len() - 2 < self.options().max_groups {
+            if inner.groups() < max_groups {
+                self.enter_group(&still, session, inner, name);
+            }
+        }
+        let staying = inner.handles.len();
+        for name in attach.resumed_groups {
+            if inner.groups() < max_groups {
                 self.enter_group(&still, session, inner, name);
             }
         }
         let at = (head, now);
         let resumed = Resumed::decide(attach.resume, self.epoch(), inner, &still, at);
+        if attach.or_anew && !resumed.promised {
+            self.begin_anew(&mut still, session.id(), inner, staying);
+        }
         inner.position = resumed.position;
         for handle in &mut inner.handles {
             handle.from = resumed.position;
         }
         Ok((twin.map(|(_, other)| other), resumed))
+    }
+
+    /// A session that has lost what it was to go on from keeps nothing of it.
+    fn begin_anew(&self, still: &mut Still<'_>, id: u64, inner: &mut Inner, staying: usize) {
+        for handle in inner.handles.split_off(staying) {
+            self.exit(still, id, &handle, inner);
+        }
+        for handle in inner.handles.iter_mut().take(2) {
+            handle.muted = true;
+        }
     }
 
     fn greet<S: Sink>(

@@ -76,7 +76,8 @@ impl Resumed {
         if !wants_all && (resume.epoch != epoch || cursor > history.number) {
             return anew;
         }
-        let lanes = || inner.handles.iter().map(|handle| &handle.lane);
+        let heard = || inner.handles.iter().filter(|handle| !handle.muted);
+        let lanes = || heard().map(|handle| &handle.lane);
         let is_hidden =
             history.floor.hides(cursor, now) || lanes().any(|lane| lane.floor().hides(cursor, now));
         if is_hidden && !wants_all {
@@ -111,7 +112,7 @@ pub(super) fn take(
     out: &mut Vec<Taken>,
 ) -> u64 {
     let mut upto = until;
-    for handle in &inner.handles {
+    for handle in inner.handles.iter().filter(|handle| !handle.muted) {
         let range = (after.max(handle.from), until);
         let complete = handle
             .lane
@@ -141,7 +142,7 @@ impl Hub {
             let owed = inner.position.max(owed);
             let is_broken = inner.handles.iter().any(|handle| {
                 let floor = handle.lane.floor();
-                floor.seq > owed && !floor.is_over(now)
+                !handle.muted && floor.seq > owed && !floor.is_over(now)
             });
             return !is_broken;
         }

@@ -17,13 +17,15 @@ use std::time::Instant;
 use super::control::{CONTROL_FULL, Control};
 use super::end::Ahead;
 use super::grant::Grant;
+use super::handle::{Departed, Handle};
 use super::lane::{Lag, Lane, Taken};
 use super::message::{Message, Named};
 use super::replay::Replay;
 pub use super::sink::Sink;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::wire::frame::GatewayFrame;
+use crate::wire::encoding::Encoding;
+use crate::wire::frame::{GatewayFrame, Scope};
 use crate::wire::reason::CloseReason;
 
 /// A session: what the registry, the lanes and the client's own task share.
@@ -66,6 +68,8 @@ pub(super) struct Inner {
     behind: Option<NonZeroU64>,
     /// Behind by half of a bound, and counted so in its lanes.
     pub(super) half_behind: bool,
+    /// What comes next has to wait for the client's acknowledgements.
+    pub(super) is_held: bool,
     /// Why it ends. Set once.
     pub(super) closing: Option<CloseReason>,
     /// When something was last written, in the hub's ticks.
@@ -103,26 +107,6 @@ impl Aside {
         let is_bare = grant.is_none() && departed.is_none() && at_end.is_none();
         is_bare && replay.is_none() && !*has_own_lanes
     }
-}
-
-/// Membership of one lane.
-pub(super) struct Handle {
-    pub(super) lane: Arc<Lane>,
-    /// The head at the join, or the place at which the session resumed: only later messages count.
-    pub(super) from: u64,
-    pub(super) slot: u32,
-    /// The lane is this session's alone, for its share of a spread message.
-    pub(super) own: bool,
-}
-
-/// A membership that has ended.
-pub(super) struct Departed {
-    pub(super) lane: Arc<Lane>,
-    pub(super) from: u64,
-    /// The head at the leave.
-    pub(super) until: u64,
-    /// The one before it: a list, since an idle session shall hold no more than a pointer for it.
-    pub(super) earlier: Option<Box<Self>>,
 }
 
 pub(super) struct Unsent {
@@ -173,6 +157,9 @@ impl Inner {
 
     /// The place after which what stands in a lane counts.
     pub(super) fn after(&self, handle: &Handle) -> u64 {
+        if handle.muted {
+            return u64::MAX;
+        }
         self.needs_after().max(handle.from)
     }
 
@@ -208,6 +195,27 @@ impl Inner {
         let aside = self.aside.as_ref();
         let first = aside.and_then(|aside| aside.departed.as_deref());
         std::iter::successors(first, |departed| departed.earlier.as_deref())
+    }
+
+    /// The handle of the lane of all, or of its user's.
+    pub(super) fn standing(&mut self, scope: Scope) -> Option<&mut Handle> {
+        match scope {
+            Scope::All => self.handles.first_mut(),
+            Scope::User => self.handles.get_mut(1),
+            Scope::Group => None,
+        }
+    }
+
+    /// Notes a membership that has ended while something was ahead of the session.
+    pub(super) fn depart(&mut self, lane: Arc<Lane>, (from, until): (u64, u64)) {
+        let aside = self.aside.get_or_insert_default();
+        let earlier = aside.departed.take();
+        aside.departed = Some(Box::new(Departed {
+            lane,
+            from,
+            until,
+            earlier,
+        }));
     }
 
     /// Lets go of the groups that it has left: nothing is ahead of it any more.
@@ -249,8 +257,17 @@ impl Inner {
     }
 
     /// A message has begun to go out.
-    pub(super) fn show(&mut self, message: &Message) {
-        self.shown = self.shown.max(message.number());
+    pub(super) fn show<S: Sink + ?Sized>(
+        &mut self,
+        sink: &S,
+        message: &Message,
+        encoding: Encoding,
+    ) {
+        let number = message.number();
+        self.shown = self.shown.max(number);
+        if number != 0 && encoding != Encoding::Native {
+            sink.sent(number, encoding);
+        }
     }
 
     /// Leaves an answer, to go out with the next pump.
@@ -347,7 +364,10 @@ impl<S: ?Sized> Session<S> {
         }
         Wants {
             closing: inner.closing,
-            writable: inner.is_behind() || (inner.closing.is_some() && !inner.is_idle()),
+            writable: match inner.is_idle() {
+                true => inner.is_behind() && !inner.is_held,
+                false => inner.is_behind() || inner.closing.is_some(),
+            },
             readable: inner.control.rest().len() < CONTROL_FULL,
         }
     }

@@ -4,8 +4,61 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
 use super::Closing;
+use super::message::Message;
 use crate::wire::encoding::{Encoding, Protocol};
 use crate::wire::frame::{GatewayFrame, Scope};
+
+/// A message that is due for a session, under one of its targets.
+#[derive(Clone, Copy)]
+pub struct Due<'a> {
+    message: &'a Message,
+    index: u16,
+}
+
+impl<'a> Due<'a> {
+    pub(super) const fn new(message: &'a Message, index: u16) -> Self {
+        Self { message, index }
+    }
+
+    /// Its number; 0 for a live one.
+    pub fn number(&self) -> u64 {
+        self.message.number()
+    }
+
+    /// What of the session it addresses,
+    pub fn scope(&self) -> Scope {
+        self.message.scope(self.index)
+    }
+
+    /// and which group, where it is one; else empty.
+    pub fn group(&self) -> &'a str {
+        self.message.group(self.index)
+    }
+
+    /// Bytes of its payload.
+    pub fn payload_len(&self) -> usize {
+        let [_, payload] = self.message.parts(self.index);
+        payload.len()
+    }
+}
+
+/// Messages of one batch that the client has to acknowledge, before one that may follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// How many.
+    pub count: usize,
+    /// The number of the first.
+    pub first: Option<u64>,
+}
+
+impl Begun {
+    pub(super) const fn add(&mut self, number: u64) {
+        self.count += 1;
+        if self.first.is_none() {
+            self.first = Some(number);
+        }
+    }
+}
 
 /// Where a session's bytes go. The hub keeps what was taken in part, and never calls it from two
 /// threads at once.
@@ -27,11 +80,23 @@ pub trait Sink: Send + Sync + 'static {
         false
     }
 
-    /// How a message is written there: one with this number (0: a live one), sent under a target
-    /// of this scope.
-    fn encoding(&self, number: u64, scope: Scope) -> Encoding {
-        let _ = (number, scope);
-        Encoding::Native
+    /// How a message is written there; `None`: it is not sent there at all.
+    fn encoding(&self, due: &Due<'_>) -> Option<Encoding> {
+        let _ = due;
+        Some(Encoding::Native)
+    }
+
+    /// Whether a message that the client acknowledges may be sent now, behind those of them that
+    /// are about to be. Whoever says no has the session pumped again when that changes
+    /// ([`Hub::acknowledged`](super::Hub::acknowledged)).
+    fn admits(&self, number: u64, begun: Begun) -> bool {
+        let _ = (number, begun);
+        true
+    }
+
+    /// A kept message has gone out, or has begun to.
+    fn sent(&self, number: u64, encoding: Encoding) {
+        let _ = (number, encoding);
     }
 
     /// Appends an answer as it is said there, which may be nothing. A PUSH is none, and for a CLOSE

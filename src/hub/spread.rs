@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::Hub;
+use super::handle::Handle;
 use super::lane::Lane;
 use super::log::{Push, Refused};
 use super::message::{Draft, Message, More, Origin};
 use super::pump::{By, Pump};
-use super::session::{Handle, Inner, Session};
+use super::session::{Inner, Session};
 use super::walk::Reached;
 use crate::metrics::Outcome;
 use crate::wire::encoding::Encoding;
@@ -105,6 +106,7 @@ impl Hub {
             from: seq - 1,
             slot,
             own: true,
+            muted: false,
         });
         inner.aside.get_or_insert_default().has_own_lanes = true;
         self.log.publish(&still);
@@ -200,7 +202,7 @@ impl Spread {
         let mut inner = session.lock();
         let is_addressed = inner
             .handle(&reached.lane)
-            .is_some_and(|handle| handle.from < accepted)
+            .is_some_and(|handle| handle.is_for(accepted))
             && !inner.passes_by(&self.message);
         if !is_addressed || (self.reached.len() > 1 && !self.met.insert(session.id())) {
             return;

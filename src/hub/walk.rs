@@ -128,8 +128,9 @@ impl Walk {
         let mut inner = session.lock();
         let is_addressed = inner
             .handle(&reached.lane)
-            .is_some_and(|handle| handle.from < seq)
+            .is_some_and(|handle| handle.is_for(seq))
             && !inner.is_excepted(self.message.exceptions(), seq);
+        (cx.walking, cx.has_skipped) = (seq, false);
         // Addressed or not: that the walk has been everywhere lets the lane drop what came before
         // this message, too.
         if is_addressed && self.reached.len() == 1 {
@@ -145,8 +146,10 @@ impl Walk {
             .unsent
             .as_ref()
             .is_some_and(|unsent| unsent.taken.message.seq == seq);
-        // Expired, superseded, or live behind a replay: it is not sent, and that is counted.
-        let is_let_go = self.message.is_passed_over(session.id())
+        // Expired, superseded, not for its door, or live behind a replay: it is not sent, and that
+        // is counted.
+        let is_let_go = cx.has_skipped
+            || self.message.is_passed_over(session.id())
             || (self.message.kept().is_none()
                 && inner.replay().is_some_and(|replay| seq <= replay.until));
         if is_let_go {

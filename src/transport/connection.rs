@@ -22,11 +22,12 @@ use super::ending::{Attached, Ending};
 use super::handshake::come_in;
 use super::link::{FAREWELL, Link, READ, end_of, farewell};
 use super::listener::ConnectionPermit;
+use super::mqtt::Sessions;
 use super::renewal::{refusal, renew};
 use super::socket;
 use super::storms::Storms;
 use super::strangers::Strangers;
-use super::{native, websocket};
+use super::{mqtt, native, websocket};
 use crate::clock::{Clock, monotonic};
 use crate::hub::holds::Holds;
 use crate::hub::pump::{Pump, Pumped};
@@ -51,6 +52,8 @@ pub struct ClientLimits {
     pub max_hello: usize,
     /// Bytes of any other frame.
     pub max_frame: usize,
+    /// For how many seconds a session of MQTT may outlive its connection.
+    pub session_expiry_max_s: u32,
 }
 
 /// The bounds of a client, and what its task works with.
@@ -61,6 +64,8 @@ pub struct Clients {
     pub holds: Arc<Holds>,
     /// Who has not been let in yet.
     pub strangers: Strangers,
+    /// Sessions of MQTT that outlive their connections.
+    pub sessions: Sessions,
     /// How clients say who they are; see [`Self::set_auth`].
     pub auth: ArcSwap<Auth>,
     /// The wall clock, for the beginning and the end of tokens, and for when a connection ended.
@@ -290,9 +295,10 @@ fn take_frames(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begu
     loop {
         let rest = &mut bytes[at..];
         let is_done = rest.is_empty();
-        let taken = match session.sink().web() {
-            None => native::take(&mut serving, rest),
-            Some(web) => websocket::take(&mut serving, web, (rest, &mut parts)),
+        let taken = match session.sink() {
+            Link::Web(web) => websocket::take(&mut serving, web, (rest, &mut parts)),
+            Link::Mqtt(mqtt) => mqtt::take(&mut serving, mqtt, rest),
+            _ => native::take(&mut serving, rest),
         };
         match taken {
             Ok(Taken::Part(used)) => {

@@ -128,6 +128,9 @@ impl<P: Place> Drop for Ending<P> {
         let who = self.attached.take().map(|Attached { session, user }| {
             let silent = Closing::silent(CloseReason::Panic);
             clients.hub.close(&*session, silent);
+            if let Link::Mqtt(mqtt) = session.sink() {
+                mqtt.ended(clients, (&user, session.device()), session.id());
+            }
             Who {
                 session: session.id(),
                 user,

@@ -15,6 +15,7 @@ use super::door::Door;
 use super::ending::{Attached, Ending};
 use super::link::{FAREWELL, Link, end_of, farewell, turn_away, turn_away_at_once};
 use super::listener::ConnectionPermit;
+use super::mqtt;
 use super::opening::{Opened, Opening};
 use super::proxy::{self, Fault};
 use super::renewal::refusal;
@@ -22,9 +23,11 @@ use super::source::Source;
 use super::strangers::{Cut, Stranger};
 use super::tls::Tls;
 use crate::clock::monotonic;
+use crate::hub::grant::Grant;
 use crate::hub::pump::Pump;
-use crate::hub::{Attach, Closing, Hub, Resume};
+use crate::hub::{Attach, Closing, Hub, Resume, Sink};
 use crate::metrics::ProxyReject;
+use crate::wire::encoding::Protocol;
 use crate::wire::frame::{self, Hello};
 use crate::wire::reason::{CloseCode, CloseReason, RETRY_NEVER};
 
@@ -46,7 +49,7 @@ impl From<Cut> for Turned {
 }
 
 impl Turned {
-    fn away(hub: &Hub, code: CloseCode, why: &'static str) -> Self {
+    pub(super) fn away(hub: &Hub, code: CloseCode, why: &'static str) -> Self {
         let retry = match code {
             CloseCode::Protocol | CloseCode::Auth | CloseCode::Expired | CloseCode::Replaced => {
                 RETRY_NEVER
@@ -251,6 +254,10 @@ async fn enter(
     if clients.draining.load(Ordering::Relaxed) {
         return away(link, CloseCode::Draining, "draining");
     }
+    if link.protocol() == Protocol::Mqtt {
+        let attached = mqtt::attach(link, clients, opened.body())?;
+        return Ok((attached, opened.rest));
+    }
     match opened.hello() {
         Ok(hello) => {
             let attached = attach(link, clients, &hello)?;
@@ -297,11 +304,6 @@ fn attach(link: Link, clients: &Clients, hello: &Hello<'_>) -> Result<Attached, 
         Err(error) => return Err((link, Turned::away(hub, error.code(), error.why))),
     };
     let user = &*identity.user;
-    let now = monotonic();
-    if let Some(rest) = clients.holds.rest(user, hello.device, now) {
-        let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);
-        return Err((link, Turned::Away(CloseCode::Kicked, retry, "kicked")));
-    }
     let (mut groups, mut refused) = (Vec::new(), Vec::new());
     let given = identity.groups.iter().map(|group| (&**group, true));
     let asked = hello.groups.iter().map(|group| {
@@ -326,10 +328,9 @@ fn attach(link: Link, clients: &Clients, hello: &Hello<'_>) -> Result<Attached, 
         0 => clients.limits().heartbeat_s,
         asked => asked.clamp(*HEARTBEAT_S.start(), *HEARTBEAT_S.end()),
     };
-    let device = hello.device;
     let attach = Attach {
         user,
-        device,
+        device: hello.device,
         groups: &groups,
         refused: &refused,
         heartbeat_s,
@@ -337,18 +338,37 @@ fn attach(link: Link, clients: &Clients, hello: &Hello<'_>) -> Result<Attached, 
             epoch: hello.epoch,
             cursor: hello.cursor,
         }),
+        ..Attach::default()
     };
+    admit(link, clients, identity.grant, &attach)
+}
+
+/// Puts a client into the registry, unless it is kept out.
+pub(super) fn admit(
+    link: Link,
+    clients: &Clients,
+    grant: Option<Grant>,
+    attach: &Attach<'_>,
+) -> Result<Attached, (Link, Turned)> {
+    let (hub, now) = (&clients.hub, monotonic());
+    let (user, device) = (attach.user, attach.device);
+    let held = || {
+        let rest = clients.holds.rest(user, device, now)?;
+        Some(u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1))
+    };
+    if let Some(retry) = held() {
+        return Err((link, Turned::Away(CloseCode::Kicked, retry, "kicked")));
+    }
     let mut cx = Pump::new(now);
-    match hub.attach(&attach, link, &cx) {
+    match hub.attach(attach, link, &cx) {
         Ok(session) => {
             // A takeover may have been as fast as this: then its lane is not at hand any more.
             let name = session.user().unwrap_or_else(|| user.into());
-            if let Some(grant) = identity.grant {
+            if let Some(grant) = grant {
                 hub.set_grant(&*session, grant);
             }
             // A KICK that looked for sessions just before this one was there counts all the same.
-            if let Some(rest) = clients.holds.rest(user, device, now) {
-                let retry = u32::try_from(rest.as_millis()).unwrap_or(RETRY_NEVER - 1);
+            if let Some(retry) = held() {
                 hub.close(&*session, Closing::code(CloseCode::Kicked, retry, "kicked"));
             }
             hub.nudge(&*session, &mut cx);

@@ -11,12 +11,13 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::mqtt::Mqtt;
 use super::socket;
 use super::tls::{READ_MAX, Tls};
 use super::websocket::Web;
-use crate::hub::{Closing, Sink};
+use crate::hub::{Begun, Closing, Due, Sink};
 use crate::wire::encoding::{Encoding, Protocol};
-use crate::wire::frame::{GatewayFrame, Scope};
+use crate::wire::frame::GatewayFrame;
 use crate::wire::reason::{CloseCode, CloseReason};
 
 /// How long a client has to take its CLOSE, and how much it may still send, so that no reset
@@ -40,6 +41,8 @@ pub(super) enum Link {
     Behind(Box<(Self, SocketAddr)>),
     /// Any of them, over which WebSocket is spoken.
     Web(Box<Web>),
+    /// Any of the others, over which MQTT is.
+    Mqtt(Box<Mqtt>),
 }
 
 impl Link {
@@ -53,14 +56,7 @@ impl Link {
         match protocol {
             Protocol::Native => self,
             Protocol::WebSocket => Self::Web(Box::new(Web::new(self))),
-        }
-    }
-
-    /// What WebSocket has to know, where it is spoken.
-    pub(super) fn web(&self) -> Option<&Web> {
-        match self {
-            Self::Web(web) => Some(web),
-            _ => None,
+            Protocol::Mqtt => Self::Mqtt(Box::new(Mqtt::new(self))),
         }
     }
 
@@ -70,6 +66,7 @@ impl Link {
             Self::Tcp(_) | Self::Tls(_) => None,
             Self::Behind(behind) => Some(&behind.0),
             Self::Web(web) => Some(&web.link),
+            Self::Mqtt(mqtt) => Some(mqtt.link()),
         }
     }
 
@@ -80,6 +77,7 @@ impl Link {
             Self::Tls(tls) => tls.stream(),
             Self::Behind(behind) => behind.0.stream(),
             Self::Web(web) => web.link.stream(),
+            Self::Mqtt(mqtt) => mqtt.link().stream(),
         }
     }
 
@@ -90,6 +88,7 @@ impl Link {
             Self::Tls(tls) => tls.try_read(buffer),
             Self::Behind(behind) => behind.0.try_read(buffer),
             Self::Web(web) => web.link.try_read(buffer),
+            Self::Mqtt(mqtt) => mqtt.link().try_read(buffer),
         }
     }
 
@@ -127,6 +126,7 @@ impl Link {
             Self::Tls(tls) => tls.is_handshaking(),
             Self::Behind(behind) => behind.0.is_handshaking(),
             Self::Web(web) => web.link.is_handshaking(),
+            Self::Mqtt(mqtt) => mqtt.link().is_handshaking(),
         }
     }
 
@@ -171,6 +171,7 @@ impl Sink for Link {
             (Self::Tls(tls), parts) => tls.try_write(parts),
             (Self::Behind(behind), parts) => behind.0.try_write(parts),
             (Self::Web(web), parts) => web.link.try_write(parts),
+            (Self::Mqtt(mqtt), parts) => mqtt.try_write(parts),
         }
     }
 
@@ -178,6 +179,7 @@ impl Sink for Link {
         match self {
             Self::Tcp(_) | Self::Tls(_) | Self::Behind(_) => Protocol::Native,
             Self::Web(_) => Protocol::WebSocket,
+            Self::Mqtt(mqtt) => mqtt.protocol(),
         }
     }
 
@@ -186,10 +188,24 @@ impl Sink for Link {
         matches!(self, Self::Web(_))
     }
 
-    fn encoding(&self, _: u64, _: Scope) -> Encoding {
+    fn encoding(&self, due: &Due<'_>) -> Option<Encoding> {
         match self {
-            Self::Tcp(_) | Self::Tls(_) | Self::Behind(_) => Encoding::Native,
-            Self::Web(_) => Encoding::WebSocket,
+            Self::Tcp(_) | Self::Tls(_) | Self::Behind(_) => Some(Encoding::Native),
+            Self::Web(_) => Some(Encoding::WebSocket),
+            Self::Mqtt(mqtt) => mqtt.encoding(due),
+        }
+    }
+
+    fn admits(&self, number: u64, begun: Begun) -> bool {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.admits(number, begun),
+            _ => true,
+        }
+    }
+
+    fn sent(&self, number: u64, encoding: Encoding) {
+        if let Self::Mqtt(mqtt) = self {
+            mqtt.sent(number, encoding);
         }
     }
 
@@ -197,12 +213,14 @@ impl Sink for Link {
         match self {
             Self::Tcp(_) | Self::Tls(_) | Self::Behind(_) => frame.encode(out),
             Self::Web(_) => Web::answer(frame, out),
+            Self::Mqtt(mqtt) => mqtt.answer(frame, out),
         }
     }
 
     fn close(&self, closing: &Closing<'_>, out: &mut Vec<u8>) -> bool {
         match self {
             Self::Web(web) => web.close(closing, out),
+            Self::Mqtt(mqtt) => mqtt.close(closing, out),
             _ => {
                 let close = closing.frame();
                 close.inspect(|close| close.encode(out)).is_some()
@@ -214,6 +232,7 @@ impl Sink for Link {
         match self {
             Self::Behind(behind) => Some(behind.1),
             Self::Web(web) => web.link.peer(),
+            Self::Mqtt(mqtt) => mqtt.peer(),
             link => link.stream().peer_addr().ok(),
         }
     }

@@ -13,6 +13,7 @@ mod handshake;
 pub mod kernel;
 mod link;
 pub mod listener;
+pub mod mqtt;
 mod native;
 mod opening;
 mod outbox;

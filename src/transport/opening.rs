@@ -7,7 +7,7 @@ use super::connection::Clients;
 use super::door::Door;
 use super::handshake::Turned;
 use super::link::{Link, READ, end_of};
-use super::{native, websocket};
+use super::{mqtt, native, websocket};
 use crate::wire::frame::{ClientFrame, Hello};
 use crate::wire::reason::CloseReason;
 
@@ -52,9 +52,14 @@ impl Opened {
         }
     }
 
+    /// Its bytes.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.bytes[self.body.clone()]
+    }
+
     /// What it says; the error is why it is none.
     pub(super) fn hello(&self) -> Result<Hello<'_>, &'static str> {
-        match ClientFrame::decode(&self.bytes[self.body.clone()]) {
+        match ClientFrame::decode(self.body()) {
             Ok(ClientFrame::Hello(hello)) if hello.token.is_empty() => Ok(Hello {
                 token: &self.token,
                 ..hello
@@ -76,9 +81,11 @@ impl Opening {
         door: &Door,
     ) -> Result<Option<Opened>, Turned> {
         let max_hello = clients.limits().max_hello;
-        let max = match link.web() {
-            None => native::room(max_hello),
-            Some(_) => websocket::room(max_hello),
+        let max = match link {
+            Link::Web(_) => websocket::room(max_hello),
+            // The whole packet.
+            Link::Mqtt(_) => max_hello,
+            _ => native::room(max_hello),
         };
         let read = READ.with_borrow_mut(|buffer| {
             let count = link.try_read(buffer)?;
@@ -87,12 +94,13 @@ impl Opening {
         });
         match read {
             Ok(0) => Err(Turned::Gone(CloseReason::Eof)),
-            Ok(_) => match link.web() {
-                None => native::open(&mut self.bytes, max_hello),
-                Some(web) => {
+            Ok(_) => match link {
+                Link::Web(web) => {
                     let request = self.request.get_or_insert_default();
                     websocket::open((link, web), (clients, door), request, &mut self.bytes)
                 }
+                Link::Mqtt(mqtt) => mqtt::open(mqtt, &mut self.bytes, max_hello),
+                _ => native::open(&mut self.bytes, max_hello),
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(Turned::Gone(end_of(&error))),

@@ -5,6 +5,7 @@
 //! on the client: so it is written once, and every client that is sent the message shares it.
 
 use super::frame::{LENGTH_BYTES, Scope, push_header};
+use super::mqtt::{self, Qos, Version};
 use super::websocket::{self, Opcode};
 
 closed_list! {
@@ -14,6 +15,8 @@ closed_list! {
         Native = 0 "native",
         /// The same frames as binary messages of WebSocket (RFC 6455).
         WebSocket = 1 "websocket",
+        /// MQTT 3.1.1 and 5.
+        Mqtt = 2 "mqtt",
     }
 }
 
@@ -25,6 +28,19 @@ pub enum Encoding {
     Native,
     /// A PUSH as one binary message, of one frame without a mask.
     WebSocket,
+    /// A PUBLISH.
+    Mqtt(Publishing),
+}
+
+/// How a PUBLISH is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Publishing {
+    /// For which version.
+    pub version: Version,
+    /// With QoS 1, else 0.
+    pub is_acknowledged: bool,
+    /// It may have been sent before: DUP. Never with QoS 0.
+    pub is_repeat: bool,
 }
 
 /// What the head of a message is written from.
@@ -42,13 +58,32 @@ pub struct Head<'a> {
 
 impl Encoding {
     /// How many there are beside the native one.
-    pub const OTHERS: usize = 1;
+    pub const OTHERS: usize = 7;
 
     /// The place among those beside the native one, below [`OTHERS`](Self::OTHERS).
     pub const fn place(self) -> Option<usize> {
         match self {
             Self::Native => None,
             Self::WebSocket => Some(0),
+            Self::Mqtt(Publishing {
+                version,
+                is_acknowledged,
+                is_repeat,
+            }) => {
+                let of_version = match version {
+                    Version::V3 => 1,
+                    Version::V5 => 4,
+                };
+                Some(of_version + is_acknowledged as usize + is_repeat as usize)
+            }
+        }
+    }
+
+    /// Whether the client answers that it has received it.
+    pub const fn is_acknowledged(self) -> bool {
+        match self {
+            Self::Native | Self::WebSocket => false,
+            Self::Mqtt(publishing) => publishing.is_acknowledged,
         }
     }
 
@@ -71,6 +106,18 @@ impl Encoding {
                 let fields = &native[LENGTH_BYTES..];
                 websocket::put_header(out, Opcode::Binary, fields.len() + payload_len);
                 out.extend_from_slice(fields);
+            }
+            Self::Mqtt(Publishing {
+                version,
+                is_acknowledged,
+                is_repeat,
+            }) => {
+                let qos = match is_acknowledged {
+                    true => Qos::AtLeastOnce,
+                    false => Qos::AtMostOnce,
+                };
+                let kind = (version, qos, is_repeat);
+                mqtt::publish_head(out, kind, (scope, group), number, payload_len);
             }
         }
     }
@@ -117,6 +164,33 @@ mod tests {
         assert_eq!(written(Encoding::WebSocket, &HEAD), expected);
     }
 
+    #[test]
+    fn an_mqtt_head_and_its_payload_are_a_publish() {
+        let encoding = Encoding::Mqtt(Publishing {
+            version: Version::V5,
+            is_acknowledged: true,
+            is_repeat: true,
+        });
+        let mut bytes = written(encoding, &HEAD);
+        bytes.extend_from_slice(b"abc");
+        let packet = mqtt::split(&bytes, 100).unwrap().unwrap();
+        assert_eq!(packet.used, bytes.len());
+        let Ok(mqtt::ServerPacket::Publish(publish)) =
+            mqtt::ServerPacket::decode(&packet, Version::V5)
+        else {
+            panic!("a PUBLISH");
+        };
+        assert!(publish.dup && publish.qos == Qos::AtLeastOnce && encoding.is_acknowledged());
+        assert_eq!(
+            (publish.topic, publish.payload),
+            ("group/room/1", &b"abc"[..])
+        );
+        assert_eq!(
+            (publish.packet_id, publish.properties.user(mqtt::NUMBER)),
+            (7, Some("7"))
+        );
+    }
+
     /// What a message holds beside its payload is counted by its native heads.
     #[test]
     fn no_head_is_much_longer_than_the_native_one() {
@@ -134,6 +208,17 @@ mod tests {
     #[test]
     fn every_encoding_but_the_native_one_has_a_place_of_its_own() {
         assert_eq!(Encoding::Native.place(), None);
-        assert_eq!(Encoding::WebSocket.place(), Some(Encoding::OTHERS - 1));
+        let mut others = vec![Encoding::WebSocket];
+        for version in [Version::V3, Version::V5] {
+            for (is_acknowledged, is_repeat) in [(false, false), (true, false), (true, true)] {
+                others.push(Encoding::Mqtt(Publishing {
+                    version,
+                    is_acknowledged,
+                    is_repeat,
+                }));
+            }
+        }
+        let places: Vec<_> = others.into_iter().filter_map(Encoding::place).collect();
+        assert_eq!(places, (0..Encoding::OTHERS).collect::<Vec<_>>());
     }
 }

@@ -25,7 +25,7 @@ async fn get(api: &Api, target: &str) -> Said {
     api.send("GET", target, &[], b"").await
 }
 
-async fn purge(api: &Api, parameters: &str) -> Said {
+pub(crate) async fn purge(api: &Api, parameters: &str) -> Said {
     let target = format!("/v1/history?{parameters}");
     api.send("DELETE", &target, &[], b"").await
 }

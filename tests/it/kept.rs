@@ -14,7 +14,7 @@ use crate::support::gateway::Gateway;
 use crate::support::sender::{Answer, Sender};
 
 /// A push that is kept for `ttl_s`, under a collapse key where it is not empty.
-async fn keep(
+pub(crate) async fn keep(
     sender: &Sender,
     target: Target<'_>,
     payload: &[u8],

@@ -18,6 +18,8 @@ mod repeats;
 mod requests;
 mod services;
 
+mod mqtt;
+
 mod histories;
 mod history;
 mod kept;

@@ -14,7 +14,7 @@ const BEHIND_PROXY: &str = "[[listeners]]\nname = 'native'\naddress = '127.0.0.1
                             proxy_protocol = true\ntrusted = ['127.0.0.1']\n";
 
 /// The header of a connection from `client`, or of a health check.
-fn header(client: Option<&str>) -> Vec<u8> {
+pub(crate) fn header(client: Option<&str>) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
     match client.map(|client| client.parse::<SocketAddr>().expect("an address")) {
         None => header.extend([0x20, 0, 0, 0]),

@@ -1,7 +1,7 @@
 //! Clients with JSON Web Tokens: who they are, what they may join, and when they have to go.
 
 mod commands;
-mod issuer;
+pub(crate) mod issuer;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

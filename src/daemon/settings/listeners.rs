@@ -105,10 +105,7 @@ fn protocol(table: &Table<'_>) -> Protocol {
     if let Some(known) = known {
         return *known;
     }
-    let what = match word {
-        "mqtt" => format!("protocol {word:?} is not in this version"),
-        _ => format!("unknown protocol {word:?}"),
-    };
+    let what = format!("unknown protocol {word:?}");
     let words = Protocol::ALL.map(|known| format!("{:?}", known.word()));
     table.problem("protocol", what, format!("write {}", words.join(" or ")));
     Protocol::Native

@@ -381,17 +381,11 @@ fn columns_count_characters() {
 }
 
 #[test]
-fn what_this_version_does_not_have_is_refused_and_not_ignored() {
-    let missing = "is not in this version";
-    check(
-        "[[listeners]]\nprotocol = \"mqtt\"",
-        "2:12",
-        &["\"mqtt\"", missing],
-    );
+fn an_unknown_protocol_is_refused() {
     check(
         "[[listeners]]\nprotocol = \"webtransport\"",
         "2:12",
-        &["unknown protocol", "\"native\" or \"websocket\""],
+        &["unknown protocol", "\"websocket\" or \"mqtt\""],
     );
 }
 

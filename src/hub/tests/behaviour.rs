@@ -279,6 +279,7 @@ fn one_device_too_many_is_turned_away() {
         refused: &[],
         heartbeat_s: 30,
         resume: None,
+        ..Attach::default()
     };
     let refused = bench.hub.attach(&attach, FakeSink::default(), &bench.cx());
     assert_eq!(

@@ -67,6 +67,7 @@ impl Bench {
                 epoch: 0,
                 cursor: 0,
             }),
+            ..Attach::default()
         };
         let attached = self.hub.attach(&attach, FakeSink::default(), &self.cx());
         let session = attached.map_err(|(error, _)| error).expect("there is room");
@@ -300,6 +301,7 @@ fn a_purge_stands_against_nobodys_resume() {
             epoch: 1,
             cursor: 0,
         }),
+        ..Attach::default()
     };
     let attached = bench.hub.attach(&attach, FakeSink::default(), &bench.cx());
     let session = attached.map_err(|(error, _)| error).expect("there is room");

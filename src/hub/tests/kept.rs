@@ -336,6 +336,7 @@ impl Model {
             refused: &[],
             heartbeat_s: 30,
             resume,
+            ..Attach::default()
         };
         let attached = self
             .bench

@@ -1,6 +1,7 @@
 //! The hub over a fake sink: no socket, no runtime.
 
 mod behaviour;
+mod choosy;
 mod commands;
 mod encodings;
 mod ends;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::pump::{Pump, Pumped};
 use super::session::Session;
-use super::{Appended, Attach, Closing, Hub, Options, Push, Sink, Target};
+use super::{Appended, Attach, Closing, Due, Hub, Options, Push, Sink, Target};
 use crate::metrics::Metrics;
 use crate::sync::lock;
 use crate::wire::encoding::Encoding;
@@ -136,14 +137,14 @@ impl Seen {
 }
 
 impl Sink for FakeSink {
-    fn encoding(&self, _: u64, _: Scope) -> Encoding {
-        self.1
+    fn encoding(&self, _: &Due<'_>) -> Option<Encoding> {
+        Some(self.1)
     }
 
     fn answer(&self, frame: &GatewayFrame<'_>, out: &mut Vec<u8>) {
         match self.1 {
             Encoding::Native => frame.encode(out),
-            Encoding::WebSocket => put_message(out, frame),
+            Encoding::WebSocket | Encoding::Mqtt(_) => put_message(out, frame),
         }
     }
 
@@ -220,6 +221,7 @@ impl Bench {
             refused: &[],
             heartbeat_s: 30,
             resume: None,
+            ..Attach::default()
         };
         let attached = self.hub.attach(&attach, FakeSink::of(device), &self.cx());
         let session = attached.map_err(|(error, _)| error).expect("there is room");

@@ -15,6 +15,7 @@ use crate::redaction::{Names, Redaction};
 use crate::transport::auth::Auth;
 use crate::transport::closed::ClosedRing;
 use crate::transport::connection::ClientLimits;
+use crate::transport::mqtt::Sessions;
 use crate::transport::strangers::Strangers;
 use crate::wire::encoding::Protocol;
 
@@ -45,7 +46,9 @@ fn doors(max_connections: usize, max_per_address: usize) -> Arc<Doors> {
             heartbeat_s: 30,
             max_hello: 16_384,
             max_frame: 4_096,
+            session_expiry_max_s: 3_600,
         }),
+        sessions: Sessions::default(),
         storms: Arc::default(),
         names: Redaction::new(Names::Plain),
         turns: Semaphore::new(1),

@@ -18,6 +18,7 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 mod login;
 pub(crate) mod manager;
+pub(crate) mod mqtt;
 pub(crate) mod process;
 pub(crate) mod scrape;
 pub(crate) mod sender;

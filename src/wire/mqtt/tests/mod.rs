@@ -56,7 +56,7 @@ pub(super) const CLIENT: [(&str, Version, &str); 17] = [
     (
         "subscribe_5_shared",
         Version::V5,
-        "82 13 0001 02 0b 07 000b 2473686172652f672f742f2b 00",
+        "82 14 0001 02 0b 07 000c 2473686172652f672f742f2b 00",
     ),
     // MQTT 3.1.1, figure 3.30.
     (
