@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use socket2::Socket;
-use tokio::net::TcpListener;
 use tracing::info;
 
 use super::settings::Settings;
 use super::systemd::{ADMIN, Places, Sockets, UDP};
+use crate::transport::admin;
 use crate::transport::listener::Listening;
 use crate::transport::socket;
+
+/// A gateway that could not accept must not say that it is ready.
+const NO_SPARE: &str = "cannot hold descriptors back for the moment when there are none left";
 
 /// Where a gateway listens, as bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub(super) struct Open {
     /// In the order of the settings.
     pub(super) listeners: Vec<Listening>,
     pub(super) udp: std::net::UdpSocket,
-    pub(super) admin: TcpListener,
+    pub(super) admin: admin::Listening,
     /// Where they stand.
     pub(super) addresses: Addresses,
     /// Where those stand that were passed.
@@ -54,7 +57,7 @@ pub(super) fn open(settings: &Settings, sockets: Sockets) -> anyhow::Result<Open
                 bound(socket::listen(address), address, &key)?
             }
         };
-        listeners.push(Listening { socket, is_passed });
+        listeners.push(Listening::new(socket, is_passed).context(NO_SPARE)?);
     }
     let at = &settings.udp;
     let udp = match sockets.udp {
@@ -69,11 +72,12 @@ pub(super) fn open(settings: &Settings, sockets: Sockets) -> anyhow::Result<Open
         Some(socket) => adopted(ADMIN, socket, socket::adopt_listener)?,
         None => bound(socket::listen(at), at, "admin.listen")?,
     };
+    let admin = admin::Listening::new(admin).context(NO_SPARE)?;
     let first = listeners.first().context("no listener is configured")?;
     let addresses = Addresses {
         native: first.socket.local_addr()?,
         udp: udp.local_addr()?,
-        admin: admin.local_addr()?,
+        admin: admin.address(),
     };
     Ok(Open {
         listeners,

@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -75,7 +74,7 @@ pub struct Gateway {
     parts: Parts,
     store: Option<Store>,
     listeners: Vec<Listening>,
-    admin: TcpListener,
+    admin: transport::admin::Listening,
     /// Where doors stand that were passed.
     places: Places,
     notify: Arc<Notify>,
@@ -213,12 +212,11 @@ impl Gateway {
             info!(target: "pushgate", door = entrance.name(), %address, "listening");
             let doors = Arc::clone(&self.parts.doors);
             let serve = doors.serve(listener, Arc::clone(entrance), stop.clone());
-            ledger.spawn(Kind::Listener, report(serve, "accept loop"));
+            ledger.spawn(Kind::Listener, serve);
         }
-        let (udp, main, ended) = (Arc::clone(udp), Handle::current(), stop.clone());
-        ledger.spawn_blocking(Kind::Udp, move || {
-            note_end(udp.serve(&main, ended), "datagram loop");
-        });
+        let receiving = udp.receiving().context("the loop of the datagrams")?;
+        let (main, ended) = (Handle::current(), stop.clone());
+        ledger.spawn_blocking(Kind::Udp, move || receiving.serve(&main, ended));
         let (reloads, asked) = self.reloads;
         let log = self.source.log.clone();
         if let Some(log) = log.clone() {
@@ -241,13 +239,8 @@ impl Gateway {
         let door = (reloads, leaks, log.clone());
         let state = admin::state(&self.parts, ledger, &self.phase, kernel, door, address);
         // The admin door outlives the others: a drain is watched through it.
-        ledger.spawn(
-            Kind::Admin,
-            report(
-                transport::admin::serve(self.admin, state.clone(), stop.clone()),
-                "admin",
-            ),
-        );
+        let serve = transport::admin::serve(self.admin, state.clone(), stop.clone());
+        ledger.spawn(Kind::Admin, serve);
         let supervision = Supervision::from_env(Arc::clone(&self.notify));
         let told = (state, supervision);
         let watches = (Watch::new(self.clock.clone()), tasks);
@@ -356,16 +349,6 @@ impl Parts {
             udp: Arc::new(udp),
             gate: Arc::new(ArcSwap::from_pointee(options::gate(settings))),
         })
-    }
-}
-
-async fn report(task: impl Future<Output = std::io::Result<()>>, name: &str) {
-    note_end(task.await, name);
-}
-
-fn note_end(ended: std::io::Result<()>, name: &str) {
-    if let Err(error) = ended {
-        tracing::error!(target: "pushgate", %error, "the {name} ended");
     }
 }
 

@@ -48,7 +48,25 @@ pub struct Listening {
     pub socket: TcpListener,
     /// It was passed to this process, and outlives it: what this process does not accept any more,
     /// the next one does.
-    pub is_passed: bool,
+    is_passed: bool,
+    /// With one spare a client that comes when there are no descriptors can be told to come later.
+    reserve: Reserve,
+}
+
+impl Listening {
+    /// A socket that listens, and whether it was passed to this process.
+    ///
+    /// # Errors
+    /// There are no descriptors for the reserve: known before anybody is told that the gateway is
+    /// ready.
+    pub fn new(socket: TcpListener, is_passed: bool) -> io::Result<Self> {
+        let reserve = Reserve::new(1)?;
+        Ok(Self {
+            socket,
+            is_passed,
+            reserve,
+        })
+    }
 }
 
 /// How many connections there may be.
@@ -315,26 +333,21 @@ impl Doors {
         });
     }
 
-    /// Accepts on `listener`, which is behind `door`, until `stop`.
-    ///
-    /// # Errors
-    /// There are no descriptors for the reserve.
+    /// Accepts on `listener`, which is behind `door`, until `stop`, whatever happens.
     pub async fn serve(
         self: Arc<Self>,
         listener: Listening,
         door: Arc<Door>,
         stop: CancellationToken,
-    ) -> io::Result<()> {
+    ) {
         let Listening {
             socket: listener,
             is_passed,
+            reserve,
         } = listener;
         let metrics = Arc::clone(self.clients.hub.metrics());
-        let (address, beat) = (listener.local_addr()?, Arc::new(Beat::default()));
+        let beat = Arc::new(Beat::default());
         self.beats().push(Arc::clone(&beat));
-        // With one spare a client that comes when there are no descriptors can be told to come
-        // later.
-        let reserve = Reserve::new(1)?;
         let (errors, refusals) = (
             Throttle::new(LOG_PERIOD, &metrics),
             Throttle::new(LOG_PERIOD, &metrics),
@@ -357,7 +370,7 @@ impl Doors {
                 None => tokio::select! {
                     // In this order: who is not accepted now is not lost.
                     biased;
-                    () = stop.cancelled() => return Ok(()),
+                    () = stop.cancelled() => return,
                     () = self.handed_over.cancelled(), if is_passed && is_open => continue,
                     accepted = self.pace.accept(&listener), if is_open => accepted,
                     // The watchdog asks whether this loop turns; without clients it does so once
@@ -393,12 +406,12 @@ impl Doors {
                         self.turn_one_away(&listener, &door, &reserve).await;
                     }
                     if let Some(suppressed) = errors.admit(Instant::now()) {
-                        let connections = self.connections();
-                        warn!(%error, suppressed, connections, %address, "accept failed");
+                        let (connections, door) = (self.connections(), door.name());
+                        warn!(%error, suppressed, connections, door, "accept failed");
                     }
                     let rest = backoff.after(&error);
                     tokio::select! {
-                        () = stop.cancelled() => return Ok(()),
+                        () = stop.cancelled() => return,
                         () = sleep(rest) => {}
                     }
                 }

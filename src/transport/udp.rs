@@ -60,6 +60,21 @@ pub struct UdpDoor {
     unsent: Throttle,
 }
 
+/// The loop of the datagrams, about to begin.
+pub struct Receiving {
+    door: Arc<UdpDoor>,
+    own: runtime::Runtime,
+    ready: net::UdpSocket,
+}
+
+impl Receiving {
+    /// Receives until `stop`, on this thread, which it keeps. Jobs run on `main`.
+    pub fn serve(self, main: &Handle, stop: CancellationToken) {
+        let Self { door, own, ready } = self;
+        own.block_on(door.run(&ready, main, stop));
+    }
+}
+
 impl UdpDoor {
     /// Around a bound socket that does not block.
     ///
@@ -110,20 +125,33 @@ impl UdpDoor {
         self.beat.idle_for()
     }
 
-    /// Receives until `stop`, on this thread, which it keeps. Jobs run on `main`.
+    /// What a thread of its own receives with.
     ///
     /// # Errors
-    /// The kernel gives no descriptors to wait with.
-    pub fn serve(self: &Arc<Self>, main: &Handle, stop: CancellationToken) -> io::Result<()> {
+    /// The kernel gives no descriptors to wait with: known before anybody is told that the gateway
+    /// is ready.
+    pub fn receiving(self: &Arc<Self>) -> io::Result<Receiving> {
         let own = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        own.block_on(async {
+        let ready = {
+            let _inside = own.enter();
             // The same socket: the answers of handlers go out without this loop.
-            let ready = net::UdpSocket::from_std(self.socket.try_clone()?)?;
-            self.run(&ready, main, stop).await;
-            Ok(())
-        })
+            let same = self.socket.try_clone();
+            same.and_then(net::UdpSocket::from_std)
+        };
+        match ready {
+            Ok(ready) => Ok(Receiving {
+                door: Arc::clone(self),
+                own,
+                ready,
+            }),
+            Err(error) => {
+                // A runtime does not wait for its end inside another one.
+                own.shutdown_background();
+                Err(error)
+            }
+        }
     }
 
     async fn run(self: &Arc<Self>, ready: &net::UdpSocket, main: &Handle, stop: CancellationToken) {

@@ -1,18 +1,22 @@
 //! When descriptors run out, those who are in are served, the others wait or are told to come
 //! later, and nobody spins.
 
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use pushgate::wire::datagram::Target;
 use pushgate::wire::frame::GatewayFrame;
 use pushgate::wire::reason::CloseCode;
 use rustix::process::{Resource, Rlimit, prlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::baseline::Baseline;
 use crate::support::client::{Client, Login};
-use crate::support::eventually;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, ready};
+use crate::support::process::{Process, STEP, next_line};
 use crate::support::sender::Sender;
+use crate::support::{eventually, within};
 
 const ERRORS: &str = "pushgate_accept_errors_total";
 
@@ -119,4 +123,52 @@ async fn without_descriptors_the_gateway_serves_who_is_in_and_recovers() {
     assert_eq!(too_many, told);
     drop((clients, entered, late));
     baseline.assert_back_at(&gateway).await;
+}
+
+/// With one descriptor less at a time: it serves at every door, or it ends and says why. What it
+/// never does is to say that it is ready where a loop has ended for want of one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_cannot_accept_never_says_that_it_is_ready() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("pushgate.toml");
+    let config = "[[listeners]]\nname = 'native'\naddress = '127.0.0.1:0'\n\
+                  [udp]\nlisten = '127.0.0.1:0'\nfuture = '1ms'\n\
+                  [admin]\nlisten = '127.0.0.1:0'\n[log]\nformat = 'json'\n";
+    std::fs::write(&path, config).expect("it is writable");
+    let (mut served, mut ended) = (0, 0);
+    for descriptors in (8..48).rev() {
+        let mut command = Command::new("sh");
+        let limited = "ulimit -n \"$1\"; shift; exec \"$@\"";
+        command.args(["-c", limited, "sh", &descriptors.to_string()]);
+        command.args([env!("CARGO_BIN_EXE_pushgate"), "serve", "--config"]);
+        let process = Process::start(command.arg(&path).env_remove("RUST_LOG"));
+        let deadline = Instant::now() + STEP;
+        let mut addresses = None;
+        while addresses.is_none()
+            && let Some(line) = next_line(&process.stderr, deadline)
+        {
+            addresses = ready(&line);
+        }
+        let Some([native, _, admin]) = addresses else {
+            let (code, ..) = process.finish();
+            assert_ne!(code, Some(0), "{descriptors}");
+            ended += 1;
+            if ended > 5 {
+                break;
+            }
+            continue;
+        };
+        served += 1;
+        // WELCOME, or CLOSE 9: somebody is there.
+        let _ = Login::user("ada").try_enter(native).await;
+        let page = TcpStream::connect(admin).await;
+        let mut page = page.expect("it listens");
+        let request = b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n";
+        page.write_all(request).await.expect("a write");
+        let mut answer = String::new();
+        let read = within("an answer", page.read_to_string(&mut answer)).await;
+        read.expect("an answer");
+        assert!(answer.contains("ready"), "{descriptors}: {answer}");
+    }
+    assert!(served > 0 && ended > 0, "{served} served, {ended} ended");
 }

@@ -62,7 +62,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-pub use serve::{TASKS_MAX, serve};
+pub use serve::{Listening, TASKS_MAX, serve};
 
 use super::phase::PhaseCell;
 use super::storms::Storms;

@@ -58,21 +58,42 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// One log line of a kind in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
-/// Serves the admin door until `stop`. Its connections are tasks of the ledger, and end within a
-/// second of `stop`.
-///
-/// # Errors
-/// There are no descriptors for the reserve. Once it serves, it goes on whatever happens.
-pub async fn serve(
-    listener: TcpListener,
-    state: AdminState,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    let reserve = Arc::new(Reserve::new(RESERVE)?);
-    let state = AdminState {
-        address: listener.local_addr()?,
-        ..state
-    };
+/// The socket of the door, with the descriptors that are held back for it.
+#[derive(Debug)]
+pub struct Listening {
+    socket: TcpListener,
+    address: SocketAddr,
+    reserve: Reserve,
+}
+
+impl Listening {
+    /// A socket that listens.
+    ///
+    /// # Errors
+    /// There are no descriptors for the reserve.
+    pub fn new(socket: TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            address: socket.local_addr()?,
+            reserve: Reserve::new(RESERVE)?,
+            socket,
+        })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves the admin door until `stop`, whatever happens. Its connections are tasks of the ledger,
+/// and end within a second of `stop`.
+pub async fn serve(listening: Listening, state: AdminState, stop: CancellationToken) {
+    let Listening {
+        socket: listener,
+        address,
+        reserve,
+    } = listening;
+    let (reserve, state) = (Arc::new(reserve), AdminState { address, ..state });
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let services = Arc::new(Semaphore::new(SERVICES_MAX));
     let app = router(state.clone());
@@ -90,7 +111,7 @@ pub async fn serve(
         let accepted = tokio::select! {
             // Who is not accepted now is the next process's, at a socket that outlives this one.
             biased;
-            () = &mut accepting => return Ok(()),
+            () = &mut accepting => return,
             accepted = next => accepted,
         };
         match accepted {
@@ -118,7 +139,7 @@ pub async fn serve(
                 }
                 let rest = backoff.after(&error);
                 tokio::select! {
-                    () = &mut accepting => return Ok(()),
+                    () = &mut accepting => return,
                     () = tokio::time::sleep(rest) => {}
                 }
             }

@@ -69,10 +69,9 @@ impl Door {
         };
         change(&mut state);
         let stop = CancellationToken::new();
-        let serving = serve(listener, state.clone(), stop.clone());
-        state
-            .ledger
-            .spawn(Kind::Admin, async move { serving.await.unwrap() });
+        let listening = Listening::new(listener).unwrap();
+        let serving = serve(listening, state.clone(), stop.clone());
+        state.ledger.spawn(Kind::Admin, serving);
         Self { state, stop }
     }
 

@@ -247,7 +247,7 @@ fn door(line: &str) -> Option<(String, SocketAddr)> {
 }
 
 /// The addresses of a line `ready`.
-fn ready(line: &str) -> Option<[SocketAddr; 3]> {
+pub(crate) fn ready(line: &str) -> Option<[SocketAddr; 3]> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields")?;
     if fields.get("message")?.as_str()? != "ready" {
