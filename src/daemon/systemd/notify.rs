@@ -83,6 +83,16 @@ impl Notify {
         }
     }
 
+    /// Both ends; the second is the manager's.
+    #[cfg(test)]
+    pub(super) fn pair() -> (Self, UnixDatagram) {
+        let (ours, theirs) = UnixDatagram::pair().expect("descriptors are left");
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket's options");
+        }
+        (Self::over(Some(ours)), theirs)
+    }
+
     /// The doors are open, and requests are carried out.
     pub(in crate::daemon) fn ready(&self, status: &str) {
         let told = [NotifyState::Ready, NotifyState::Status(status)];
@@ -207,15 +217,6 @@ fn open(address: &OsString) -> io::Result<UnixDatagram> {
 mod tests {
     use super::*;
 
-    /// Both ends; the second is the manager's.
-    fn pair() -> (Notify, UnixDatagram) {
-        let (ours, theirs) = UnixDatagram::pair().unwrap();
-        for socket in [&ours, &theirs] {
-            socket.set_nonblocking(true).unwrap();
-        }
-        (Notify::over(Some(ours)), theirs)
-    }
-
     fn heard(socket: &UnixDatagram) -> Vec<String> {
         let mut buffer = [0; 4096];
         let next = || {
@@ -227,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_life_is_told_in_its_order() {
-        let (notify, manager) = pair();
+        let (notify, manager) = Notify::pair();
         // Nothing is reloaded before it is ready: READY would come too early.
         notify.reloading();
         notify.reloaded("early");
@@ -263,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_was_not_taken_is_told_again_and_nobody_waits() {
-        let (notify, manager) = pair();
+        let (notify, manager) = Notify::pair();
         // A manager that does not read: its queue is full at some point.
         for _ in 0..100_000 {
             notify.status("busy");

@@ -112,8 +112,18 @@ impl Rounds {
 
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Handle;
+    use tokio::time::sleep;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::daemon::settings::Settings;
+    use crate::ledger::{Kind, Ledger};
+    use crate::metrics::Metrics;
     use crate::transport::beat::Beat;
+    use crate::transport::listener::Listening;
+    use crate::transport::socket;
 
     /// The seconds of `seconds` at which a round is over; at each the loops turn first that `turns`
     /// says so of.
@@ -151,5 +161,64 @@ mod tests {
             let resumes = |second, index| index != stuck || !(3..8).contains(&second);
             assert_eq!(rounds(9, 4, resumes).await, [1, 2, 8, 9]);
         }
+    }
+
+    /// A gateway whose accept loops, each with an end of its own, and whose datagram loop turn.
+    fn serving(ledger: &Ledger, metrics: &Arc<Metrics>) -> (Parts, [CancellationToken; 3]) {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let socket = socket::bind_udp(any, 1 << 16).unwrap();
+        let own = (Arc::clone(metrics), ledger, &Clock::system());
+        let parts = Parts::new(&Settings::default(), own, socket, 0).unwrap();
+        let stops = [0; 3].map(|_| ledger.stop_token().child_token());
+        for stop in &stops[..2] {
+            let listening = Listening::new(socket::listen(any).unwrap(), false).unwrap();
+            let doors = Arc::clone(&parts.doors);
+            let serve = doors.serve(listening, Arc::clone(&parts.entrances[0]), stop.clone());
+            ledger.spawn(Kind::Listener, serve);
+        }
+        let (main, receiving) = (Handle::current(), parts.udp.receiving().unwrap());
+        let stop = stops[2].clone();
+        ledger.spawn_blocking(Kind::Udp, move || receiving.serve(&main, stop));
+        (parts, stops)
+    }
+
+    /// The rest of the process goes on, this look among it: nobody but the loop that has ended
+    /// keeps the sign of life back.
+    #[tokio::test]
+    async fn a_loop_that_has_ended_ends_the_signs_of_life_although_the_rest_goes_on() {
+        let ended = async |which: usize| {
+            let metrics = Arc::new(Metrics::new());
+            let ledger = Ledger::new(&metrics);
+            let (parts, stops) = serving(&ledger, &metrics);
+            let (notify, manager) = Notify::pair();
+            let now = Instant::now();
+            let mut supervision = Supervision {
+                notify: Arc::new(notify),
+                rounds: Some(Rounds::new(Duration::from_secs(2), now)),
+                told: (now, 0),
+            };
+            let mut lives_within = async |looks: u32| {
+                let (mut buffer, mut lives) = ([0; 256], 0);
+                for _ in 0..looks {
+                    sleep(Duration::from_millis(100)).await;
+                    supervision.tick(&parts, Phase::Ready);
+                    while let Ok(count) = manager.recv(&mut buffer) {
+                        lives += u32::from(buffer[..count].starts_with(b"WATCHDOG=1"));
+                    }
+                    if lives > 0 {
+                        break;
+                    }
+                }
+                lives
+            };
+            assert_eq!((lives_within(200).await, lives_within(200).await), (1, 1));
+            stops[which].cancel();
+            // It may have turned since the last sign of life.
+            lives_within(30).await;
+            assert_eq!(lives_within(40).await, 0, "loop {which} has ended");
+            ledger.stop_token().cancel();
+            ledger.wait().await;
+        };
+        tokio::join!(ended(0), ended(1), ended(2));
     }
 }
