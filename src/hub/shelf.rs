@@ -31,8 +31,6 @@ struct Shelved {
     seq: u64,
     number: u64,
     index: u16,
-    /// For everybody; it stays where another target needs it.
-    superseded: bool,
     message: Option<Arc<Message>>,
 }
 
@@ -66,12 +64,11 @@ impl Shelf {
     /// Puts a message here; returns the places of those that have no use any more.
     pub(crate) fn push(&mut self, index: u16, message: &Arc<Message>) -> Vec<u64> {
         let mut useless = self.collapse.push(message, false);
-        useless.retain(|seq| self.supersede(*seq));
+        useless.retain(|seq| self.is_for_one(*seq));
         self.entries.push_back(Shelved {
             seq: message.seq,
             number: message.number(),
             index,
-            superseded: false,
             message: Some(Arc::clone(message)),
         });
         self.kept += 1;
@@ -79,16 +76,10 @@ impl Shelf {
         useless
     }
 
-    /// Marks one that a later one stands in for; true when no other target needs it.
-    fn supersede(&mut self, seq: u64) -> bool {
-        let Some(entry) = self.find(seq) else {
-            return false;
-        };
-        entry.superseded = true;
-        entry
-            .message
-            .as_ref()
-            .is_some_and(|message| message.targets() == 1)
+    /// Whether no other target needs the message.
+    fn is_for_one(&mut self, seq: u64) -> bool {
+        let message = self.find(seq).and_then(|entry| entry.message.as_ref());
+        message.is_some_and(|message| message.targets() == 1)
     }
 
     fn find(&mut self, seq: u64) -> Option<&mut Shelved> {
@@ -147,7 +138,7 @@ impl Shelf {
             out.push(Taken {
                 index: entry.index,
                 encoding: Encoding::Native,
-                superseded: entry.superseded || self.collapse.is_superseded(message, is_excepted),
+                superseded: self.collapse.is_superseded(message, is_excepted),
                 message: Arc::clone(message),
             });
         }

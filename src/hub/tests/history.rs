@@ -9,7 +9,7 @@ use crate::wire::reason::CloseReason;
 
 impl Bench {
     /// Keeps a message for a while; its number.
-    fn keep(&self, targets: &[Target<'_>], payload: &[u8], ttl_s: u64) -> u64 {
+    pub(super) fn keep(&self, targets: &[Target<'_>], payload: &[u8], ttl_s: u64) -> u64 {
         let push = Push {
             targets,
             payload,

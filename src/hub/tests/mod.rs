@@ -10,6 +10,7 @@ mod jobs;
 mod kept;
 mod keys;
 mod model;
+mod replay;
 mod threads;
 
 use std::io::{self, IoSlice};
