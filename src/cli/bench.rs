@@ -22,6 +22,7 @@ mod report;
 mod rig;
 mod visits;
 mod watch;
+mod web;
 
 use std::path::PathBuf;
 
@@ -30,7 +31,7 @@ use clap::{Args, ValueEnum};
 
 use self::load::PAYLOAD_BYTES_MIN;
 use self::report::Report;
-use super::exit::{CommandResult, Exit};
+use super::exit::{CommandResult, Exit, Failure};
 
 /// The mode with which this program is the loop.
 const LOOP: &str = "bare-loop";
@@ -62,6 +63,7 @@ Examples:
   pushgate bench burst --clients 5000 --floor --json
   pushgate bench broadcast --clients 5000 --rate 10
   pushgate bench broadcast --clients 15000 --floor --groups 16
+  pushgate bench broadcast --clients 5000 --ws
   pushgate bench amid --clients 15000
   pushgate bench isolation --clients 2000 --stalled 5
   pushgate bench isolation --storm 100000 --storm-mix
@@ -159,6 +161,10 @@ pub(super) struct Bench {
     /// The file with that key
     #[arg(long, value_name = "FILE", requires = "key_id")]
     key_file: Option<PathBuf>,
+    /// Clients over WebSocket: in broadcast, burst, unicast, idle, cycles, isolation and memory;
+    /// broadcast measures a second gateway beside it, with native clients
+    #[arg(long, conflicts_with = "groups")]
+    ws: bool,
     /// Measure the bare loop beside the gateway: in broadcast, burst, unicast and churn
     #[arg(long)]
     floor: bool,
@@ -201,8 +207,29 @@ enum Mode {
     BareGateway,
 }
 
+impl Mode {
+    /// Whether all its clients may come over WebSocket.
+    const fn knows_websocket(self) -> bool {
+        matches!(
+            self,
+            Self::Broadcast
+                | Self::Burst
+                | Self::Unicast
+                | Self::Idle
+                | Self::Cycles
+                | Self::Isolation
+                | Self::Memory
+        )
+    }
+}
+
 impl Bench {
     pub(super) fn run(mut self) -> CommandResult {
+        if self.ws && !self.mode.knows_websocket() {
+            let what =
+                "--ws goes with broadcast, burst, unicast, idle, cycles, isolation and memory";
+            return Err(Failure::usage(what.to_owned()));
+        }
         self.floor &= matches!(
             self.mode,
             Mode::Broadcast | Mode::Burst | Mode::Unicast | Mode::Churn
@@ -242,9 +269,10 @@ impl Bench {
         self.size.unwrap_or(default)
     }
 
-    /// Whether the same is measured at a gateway whose clients are in no group.
+    /// Whether the same is measured at a gateway whose clients are in no group and are native.
     fn has_second_gateway(&self) -> bool {
-        self.mode == Mode::Broadcast && self.groups != 0 && self.to.is_none()
+        let differs = self.groups != 0 || self.ws;
+        self.mode == Mode::Broadcast && differs && self.to.is_none()
     }
 
     /// Whether one client is measured in a process of its own.

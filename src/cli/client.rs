@@ -119,6 +119,14 @@ pub enum Ended {
     /// It does not speak TLS, or cannot show that it is the gateway.
     #[error("no TLS with this gateway: {0}")]
     Untrusted(io::Error),
+    /// The gateway grants no WebSocket.
+    #[error("no WebSocket with this gateway: {why}")]
+    NoWebSocket {
+        /// What it said, or what was wrong with that.
+        why: String,
+        /// When to come back, where it said so.
+        retry_after: Option<Duration>,
+    },
     /// The gateway did not answer HELLO in time.
     #[error("no WELCOME within {} s", CONNECT_DEADLINE.as_secs())]
     NoWelcome,
@@ -161,6 +169,9 @@ impl Ended {
                 retry_after_ms,
                 ..
             } => (*code, *retry_after_ms),
+            Self::NoWebSocket { retry_after, .. } => {
+                return retry_after.map_or(Advice::Stay, Advice::After);
+            }
             Self::Untrusted(_) | Self::Malformed(_) | Self::OutOfOrder(_) => {
                 return Advice::Stay;
             }

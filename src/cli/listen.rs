@@ -39,6 +39,7 @@ Examples:
   pushgate listen --user ada --device phone --count 1 --json
   pushgate listen --to gateway:7400 --token-file ada.token
   pushgate listen --to gateway:7443 --tls --user ada
+  pushgate listen --to 127.0.0.1:7402 --ws --user ada
   pushgate listen --user ada --device phone --resume ada.place
 
 Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 a file that cannot be used.")]
@@ -68,6 +69,10 @@ pub(super) struct Listen {
     token_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsArgs,
+    /// Speak WebSocket, with --tls under TLS; PATH is for a proxy that has the gateway there
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "/", value_parser = path)]
+    ws: Option<String>,
     /// Go on from the place in the log that this file tells, and keep it there: after each kept
     /// message that is printed. Where the file is not there yet, it begins with everything that is
     /// kept. One process at a time
@@ -183,8 +188,10 @@ impl Listener<'_> {
             heartbeat_s: 0,
             place: self.place,
         };
+        let web = self.args.ws.as_deref();
+        let how = (self.secure.as_ref(), web.map(|path| (&*self.args.to, path)));
         let connected = tokio::select! {
-            connected = secure::connect(self.address, self.secure.as_ref(), &identity) => connected,
+            connected = secure::connect(self.address, how, &identity) => connected,
             () = signals.next() => return Ok(None),
         };
         let mut client = match connected {
@@ -302,6 +309,15 @@ impl Listener<'_> {
             // It goes to standard error as the reason of the exit code.
             None => Ok(()),
         }
+    }
+}
+
+/// Where a WebSocket is, as it stands in a request.
+fn path(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '#';
+    match text.starts_with('/') && text.chars().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("not a path such as / or /push".to_owned()),
     }
 }
 

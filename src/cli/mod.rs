@@ -34,6 +34,7 @@ mod demo;
 mod completions;
 mod keygen;
 mod token;
+mod web;
 
 use std::process::ExitCode;
 

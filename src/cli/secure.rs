@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{CONNECT_DEADLINE, Client, Ended, Identity};
 use super::exit::Failure;
+use super::web::WebStream;
 
 /// How a client comes to speak TLS.
 #[derive(Debug, Args)]
@@ -91,11 +92,11 @@ fn authorities_here() -> RootCertStore {
     roots
 }
 
-/// Connects, under TLS where it is to be, says HELLO, and waits for WELCOME, for at most 30 s in
-/// all.
+/// Connects, under TLS and as a WebSocket (of this host and path) where it is to be, says HELLO,
+/// and waits for WELCOME, for at most 30 s in all.
 pub(super) async fn connect(
     address: SocketAddr,
-    secure: Option<&Secure>,
+    (secure, web): (Option<&Secure>, Option<(&str, &str)>),
     identity: &Identity,
 ) -> Result<Client<Box<dyn Duplex>>, Ended> {
     let deadline = Instant::now() + CONNECT_DEADLINE;
@@ -104,16 +105,21 @@ pub(super) async fn connect(
         let stream = stream.map_err(Ended::Unreachable)?;
         // A PONG is small and must not wait for the next one.
         stream.set_nodelay(true).map_err(Ended::Unreachable)?;
-        let Some(Secure { connector, name }) = secure else {
-            return Ok(Box::new(stream) as Box<dyn Duplex>);
-        };
-        match connector.connect(name.clone(), stream).await {
-            Ok(stream) => Ok(Box::new(stream) as _),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(Ended::Untrusted(error))
+        let stream = match secure {
+            None => Box::new(stream) as Box<dyn Duplex>,
+            Some(Secure { connector, name }) => {
+                let secured = connector.connect(name.clone(), stream).await;
+                Box::new(secured.map_err(|error| match error.kind() {
+                    io::ErrorKind::InvalidData => Ended::Untrusted(error),
+                    _ => Ended::Unreachable(error),
+                })?)
             }
-            Err(error) => Err(Ended::Unreachable(error)),
-        }
+        };
+        let stream = match web {
+            None => stream,
+            Some((host, path)) => Box::new(WebStream::open(stream, host, path).await?),
+        };
+        Ok::<_, Ended>(stream)
     };
     let opened = timeout_at(deadline, open).await;
     let stream = opened.map_err(|_| Ended::Unreachable(io::ErrorKind::TimedOut.into()))??;

@@ -18,7 +18,7 @@ const README: &str = include_str!("../../README.md");
 const CONFIG: &str = include_str!("../../config/pushgate.toml");
 
 /// The fenced block behind the comment `<!-- marker -->`.
-fn block(marker: &str) -> &'static str {
+pub(crate) fn block(marker: &str) -> &'static str {
     let marker = format!("<!-- {marker} -->\n```");
     let (_, rest) = README
         .split_once(&marker)

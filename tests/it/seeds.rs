@@ -143,3 +143,8 @@ fn configurations_near_the_seeds() {
 fn segments_near_the_seeds() {
     holds_near_its_seeds("segments");
 }
+
+#[test]
+fn websocket_frames_near_the_seeds() {
+    holds_near_its_seeds("websocket_frames");
+}

@@ -2,6 +2,7 @@
 
 mod closes;
 mod faults;
+mod programs;
 mod requests;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use std::thread;
 use anyhow::Context;
 
 use super::machine;
+use crate::wire::encoding::Protocol;
 
 /// Lines of a gateway's log that are shown when it does not become ready.
 const LAST_LINES: usize = 20;
@@ -78,6 +79,19 @@ impl Gateway {
     /// # Errors
     /// When it cannot be started, or ends before it is ready: then with the end of its log.
     pub fn start(program: &Path, key_id: u32, secret: &str, extra: &str) -> anyhow::Result<Self> {
+        Self::start_speaking(Protocol::Native, program, (key_id, secret), extra)
+    }
+
+    /// The same of one at whose door this is spoken.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_speaking(
+        protocol: Protocol,
+        program: &Path,
+        (key_id, secret): (u32, &str),
+        extra: &str,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command
             .args(["bench", super::GATEWAY])
@@ -89,7 +103,7 @@ impl Gateway {
         let pipes = server.pipes();
         let mut stdin = pipes.stdin.take().context("standard input is no pipe")?;
         stdin
-            .write_all((configuration(key_id, secret) + extra).as_bytes())
+            .write_all((configuration(protocol, key_id, secret) + extra).as_bytes())
             .context("the gateway does not read its configuration")?;
         drop(stdin);
         let stderr = pipes.stderr.take().context("standard error is no pipe")?;
@@ -129,9 +143,9 @@ pub(super) fn become_gateway() -> anyhow::Error {
 
 /// Every default but the doors, the pace of accepts (the load comes from one machine at once), and
 /// the key.
-fn configuration(key_id: u32, secret: &str) -> String {
+fn configuration(protocol: Protocol, key_id: u32, secret: &str) -> String {
     format!(
-        "[[listeners]]\nname = \"native\"\naddress = \"127.0.0.1:0\"\n\
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\nprotocol = \"{protocol}\"\n\
          [clients]\naccept_rate = 0\n\
          [udp]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
@@ -190,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_gateway_takes_the_configuration() {
-        let text = configuration(7, &"ab".repeat(32));
+        let text = configuration(Protocol::WebSocket, 7, &"ab".repeat(32));
         let settings = Settings::parse(&text, Path::new("bench.toml")).unwrap();
         assert_eq!(settings.clients.accept_rate, 0);
         assert_eq!(settings.keys.len(), 1);

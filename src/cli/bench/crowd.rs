@@ -16,6 +16,7 @@ use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::parser::{Parser, STAMP_BYTES};
+use super::web;
 use crate::wire::frame::{CLOSE, ClientFrame, GatewayFrame, PING, PUSH, RESUMED, WELCOME};
 
 /// Connections from one source address: below the 28,232 ports that the kernel gives to one.
@@ -76,6 +77,8 @@ pub struct Crowd {
     events: Vec<epoll::Event>,
     stalled: usize,
     network: u8,
+    /// They speak WebSocket.
+    is_web: bool,
     /// How long the last [`poll`](Self::poll) took from what it had waited for to its end: so late
     /// is whatever comes next.
     pub pass: Duration,
@@ -107,6 +110,7 @@ impl Crowd {
             events: Vec::with_capacity(EVENTS_MAX),
             stalled: 0,
             network: 0,
+            is_web: false,
             pass: Duration::ZERO,
             used: 0,
             tally: Tally::default(),
@@ -118,6 +122,11 @@ impl Crowd {
     /// at first.
     pub fn come_from(&mut self, network: u8) {
         self.network = network;
+    }
+
+    /// From now on clients connect to a door of WebSocket.
+    pub fn speak_websocket(&mut self) {
+        self.is_web = true;
     }
 
     /// Connects `count` clients more, from 127.0.0.1, 127.0.0.2 and so on where the server is
@@ -140,6 +149,9 @@ impl Crowd {
             if let Some(hello) = hello {
                 bytes.clear();
                 hello(client, &mut bytes);
+                if self.is_web {
+                    bytes = web::opening(&bytes);
+                }
                 (&stream).write_all(&bytes).context("a HELLO")?;
             }
             self.add(stream)?;
@@ -160,7 +172,10 @@ impl Crowd {
         epoll::add(&self.epoll, &stream, data, epoll::EventFlags::IN).context("epoll")?;
         self.members.push(Member {
             stream: Some(stream),
-            parser: Parser::default(),
+            parser: match self.is_web {
+                true => Parser::web(),
+                false => Parser::default(),
+            },
             pushes: 0,
         });
         Ok(())
@@ -247,6 +262,9 @@ impl Crowd {
         let (before, why) = (self.tally.lost, self.why_lost.take());
         let mut bye = Vec::new();
         ClientFrame::Bye.encode(&mut bye);
+        if self.is_web {
+            bye = web::message(&bye);
+        }
         let mut open = 0;
         for (client, member) in self.members.iter().enumerate() {
             let Some(mut stream) = member.stream.as_ref() else {
@@ -313,6 +331,7 @@ impl Crowd {
             buffer,
             tally,
             why_lost,
+            is_web,
             ..
         } = self;
         let member = &mut members[client];
@@ -342,7 +361,10 @@ impl Crowd {
                     }
                     [PING, bytes @ ..] => {
                         tally.pings += 1;
-                        pong(stream, bytes);
+                        match is_web {
+                            true => web::pong(stream),
+                            false => pong(stream, bytes),
+                        }
                     }
                     [CLOSE, ..] => {
                         tally.closes += 1;

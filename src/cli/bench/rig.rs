@@ -14,6 +14,7 @@ use super::load::{self, Cost, GatewayLoad};
 use super::{Bench, machine};
 use crate::cli::exit::Failure;
 use crate::cli::{args, output};
+use crate::wire::encoding::Protocol;
 use crate::wire::seal::Key;
 
 /// Descriptors of this process that are not clients.
@@ -27,7 +28,7 @@ pub(super) struct Rig {
     pub(super) load: GatewayLoad,
     /// The loop with its clients, with --floor.
     floor: Option<Aside>,
-    /// A second gateway with clients in no group, to compare with.
+    /// A second gateway with clients in no group, and of native ones, to compare with.
     pub(super) second: Option<Aside>,
     /// One client of the gateway that is measured by itself.
     pub(super) apart: Option<Aside>,
@@ -57,7 +58,12 @@ impl Rig {
         let (gateway, doors, secret) = match &bench.to {
             None => {
                 let secret = secret()?;
-                let gateway = Gateway::start(&program, KEY_ID, &secret, &bench.history())?;
+                let protocol = match bench.ws {
+                    true => Protocol::WebSocket,
+                    false => Protocol::Native,
+                };
+                let (key, extra) = ((KEY_ID, &*secret), bench.history());
+                let gateway = Gateway::start_speaking(protocol, &program, key, &extra)?;
                 let key = Key::from_hex(&secret).context("the key")?;
                 let (native, udp) = (gateway.native, gateway.udp);
                 let (admin, pid) = (Some(gateway.admin), Some(gateway.id()));
@@ -101,6 +107,9 @@ impl Rig {
             heartbeat_s: load::HEARTBEAT_S,
             _gateway: gateway,
         };
+        if bench.ws {
+            rig.load.crowd.speak_websocket();
+        }
         if let Some(floor) = &mut rig.floor {
             let order = Order::Loop {
                 clients: floor_clients,
@@ -113,7 +122,10 @@ impl Rig {
                 second,
                 &Order::Gateway { clients },
                 clients,
-                "clients without groups",
+                match bench.ws {
+                    true => "native clients",
+                    false => "clients without groups",
+                },
             )?;
         }
         Ok(rig)

@@ -7,6 +7,7 @@ mod datagrams;
 mod frames;
 mod mqtt;
 mod store;
+mod websocket;
 
 /// One target, and the directory of its seeds.
 pub(crate) struct Target {
@@ -17,7 +18,7 @@ pub(crate) struct Target {
 }
 
 /// All of them.
-pub(crate) const ALL: [Target; 8] = [
+pub(crate) const ALL: [Target; 9] = [
     Target {
         name: "client_frames",
         run: frames::from_client,
@@ -41,6 +42,10 @@ pub(crate) const ALL: [Target; 8] = [
     Target {
         name: "mqtt_server_packets",
         run: mqtt::from_server,
+    },
+    Target {
+        name: "websocket_frames",
+        run: websocket::frames,
     },
     Target {
         name: "configuration",

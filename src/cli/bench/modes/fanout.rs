@@ -33,6 +33,22 @@ fn shape(bench: &Bench) -> Shape {
     }
 }
 
+/// What the gateway is called that is measured.
+const fn measured(bench: &Bench) -> &'static str {
+    match bench.ws {
+        true => "gateway, WebSocket",
+        false => "gateway",
+    }
+}
+
+/// And the one that it is compared with.
+const fn compared(bench: &Bench) -> &'static str {
+    match bench.ws {
+        true => "gateway, native",
+        false => "gateway without groups",
+    }
+}
+
 pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failure> {
     let mut rig = Rig::start(bench, bench.clients)?;
     rig.connect(bench.clients, bench.groups)?;
@@ -48,9 +64,9 @@ pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failur
         kinds.push(("loop", &written));
     }
     if rig.second.is_some() {
-        kinds.push(("gateway without groups", &without));
+        kinds.push((compared(bench), &without));
     }
-    kinds.push(("gateway", &sent));
+    kinds.push((measured(bench), &sent));
     let last = kinds.len() - 1;
     let title = match bench.groups {
         0 => "broadcasts, one at a time".to_owned(),
@@ -61,9 +77,11 @@ pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failur
         report.ratios.push(("gateway / loop", last, 0));
     }
     if rig.second.is_some() {
-        report
-            .ratios
-            .push(("with groups / without", last, last - 1));
+        let ratio = match bench.ws {
+            true => "WebSocket / native",
+            false => "with groups / without",
+        };
+        report.ratios.push((ratio, last, last - 1));
     }
     let mut recorder = Recorder::default();
     let total = rounds(&mut rig, &kinds, bench.rounds, &mut recorder, &mut report)?;
