@@ -141,23 +141,24 @@ async fn pushes_and_purges_share_the_disk_and_both_are_answered() {
     let gateway = Gateway::start(&config);
     let api = Api::unsigned(gateway.admin);
     let baseline = Baseline::of(&gateway).await;
-    let mut pushing = tokio::task::JoinSet::new();
-    for _ in 0..3 {
+    let pushing = {
         let api = api.clone();
-        pushing.spawn(async move {
+        tokio::spawn(async move {
+            let one = || keep(&api, "user=ada&user=bob&ttl=1h", "a message of both");
+            // The first begins a sync, and the others wait for the next one, which may be that of
+            // a purge: nobody else comes to begin another.
             for _ in 0..20 {
-                keep(&api, "user=ada&user=bob&ttl=1h", "a message of both").await;
+                tokio::join!(one(), one(), one());
             }
-        });
-    }
+        })
+    };
     let mut removed = 0;
-    // One that waits for a sync while that of a purge comes first is told by that.
-    while pushing.try_join_next().is_none() {
+    while !pushing.is_finished() {
         let said = purge(&api, "user=ada").await;
         assert_eq!(said.code, 200, "{said:?}");
         removed += said.counts()[0];
     }
-    pushing.join_all().await;
+    pushing.await.expect("every push is answered");
     removed += purge(&api, "user=ada").await.counts()[0];
     assert_eq!(removed, 60);
     assert_eq!(purge(&api, "user=bob").await.counts(), [60, 60, 0, 0]);
