@@ -224,7 +224,7 @@ async fn a_token_is_entered_once_and_goes_with_everything() {
     browser.fill("#token", TOKEN).await;
     browser.press(ENTER).await;
     live(&browser).await;
-    tile(&browser, "Connections", "1 sessions").await;
+    tile(&browser, "Connections", "1 session").await;
     browser
         .until("it is done", open, |open| open == false)
         .await;

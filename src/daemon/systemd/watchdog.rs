@@ -81,7 +81,8 @@ impl Supervision {
 /// How it is: one line of `systemctl status`.
 fn status(parts: &Parts, rate: f64) -> String {
     let (sessions, behind) = (parts.hub.sessions(), parts.hub.sessions_behind());
-    format!("{sessions} sessions, {behind} of them behind; {rate:.1} pushes/s")
+    let plural = if sessions == 1 { "" } else { "s" };
+    format!("{sessions} session{plural}, {behind} of them behind; {rate:.1} pushes/s")
 }
 
 /// Rounds through all loops, for a watchdog with this limit.

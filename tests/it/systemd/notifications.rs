@@ -67,7 +67,7 @@ async fn the_manager_knows_where_the_process_is_in_its_life() {
     let _client = Login::user("ada").enter(gateway.native).await;
     let status = manager.await_told("how it is", 0, |told| {
         told.value("STATUS")
-            .is_some_and(|text| text.contains("1 sessions"))
+            .is_some_and(|text| text.contains("1 session, "))
     });
     let status = status.await;
     assert!(status.text.contains("pushes/s"), "{status:?}");

@@ -2,7 +2,7 @@
 
 import { forgetToken, hasToken, listen, read } from "./api.js";
 import { $, element, say } from "./dom.js";
-import { count } from "./format.js";
+import { count, many } from "./format.js";
 import * as overview from "./overview.js";
 import * as users from "./users.js";
 
@@ -68,7 +68,8 @@ function behind() {
   const query = new URLSearchParams({ by: $("behind-by").value, limit: $("behind-limit").value });
   ask(`v1/behind?${query}`, "behind-said", (found) => {
     overview.behindTable($("behind-table"), "The sessions furthest behind", found.sessions);
-    return `${count(found.sessions_behind)} sessions are behind`;
+    const behind = found.sessions_behind;
+    return `${many(behind, "session")} ${behind === 1 ? "is" : "are"} behind`;
   });
 }
 

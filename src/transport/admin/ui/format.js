@@ -5,6 +5,8 @@ const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFra
 
 export const count = (number) => whole.format(number);
 
+export const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
+
 // Two units, the second where there is some of it.
 function both(seconds, large, largeName, small, smallName) {
   const rest = Math.floor((seconds % large) / small);

@@ -2,7 +2,7 @@
 
 import { $, bar, element, say, table, userLink } from "./dom.js";
 import { Chart } from "./chart.js";
-import { bytes, count, duration, millis, rate, when } from "./format.js";
+import { bytes, count, duration, many, millis, rate, when } from "./format.js";
 
 const KEPT = 300;
 const times = [];
@@ -32,7 +32,7 @@ export function begin() {
     const open = Object.entries(doors).filter(([, there]) => there > 0);
     const apart = open.length > 1 ? ` (${open.map(([door, there]) => `${count(there)} ${door}`).join(", ")})` : "";
     const waiting = unauthenticated > 0 ? `, ${count(unauthenticated)} not let in yet` : "";
-    return [[count(held)], `${count(sessions)} sessions${apart}${waiting}; ${count(max)} at most`];
+    return [[count(held)], `${many(sessions, "session")}${apart}${waiting}; ${count(max)} at most`];
   }, true);
   tile("Opened and closed, a second", ["opened", "closed"], rate, (state, second) => {
     const closed = Object.values(state.connections.closed_total).reduce((sum, each) => sum + each, 0);
@@ -58,7 +58,7 @@ export function begin() {
   });
   tile("Sessions behind", ["sessions_behind"], count, (state) => {
     const waiting = state.deliveries.waiting;
-    return [[count(state.sessions_behind)], waiting > 0 ? `${count(waiting)} deliveries ahead of them` : "everybody is level"];
+    return [[count(state.sessions_behind)], waiting > 0 ? `${many(waiting, "delivery", "deliveries")} ahead of them` : "everybody is level"];
   });
   tile("Datagrams a second", ["datagrams", "rejected"], rate, (state, second) => {
     const { received_total: received, kernel_drops_total: drops } = state.datagrams;
@@ -133,7 +133,7 @@ function storms(list) {
     const lasted = { text: storm.ongoing ? `${duration(storm.seconds)}, going on` : duration(storm.seconds), kind: storm.ongoing ? "bad" : "" };
     const why = [named(storm.reasons), named(storm.causes)].filter(Boolean).join("; ");
     const more = storm.more_sources ? "more than " : "";
-    const from = `${more}${count(storm.sources)} sources: ${named(storm.top)}`;
+    const from = `${more}${many(storm.sources, "source")}: ${named(storm.top)}`;
     return [when(storm.started_ms), lasted, count(storm.peak), count(storm.opened), count(storm.closed), count(storm.rejected), why || "–", from];
   });
   table($("storms"), "The last storms, the newest first", columns, rows, "No storm since the start.");
