@@ -5,7 +5,7 @@ mod trust;
 mod storm;
 
 use pushgate::clock::Clock;
-use pushgate::wire::datagram::{RequestBody, Target};
+use pushgate::wire::datagram::{ReplyMode, RequestBody, Target};
 use pushgate::wire::reason::{CloseCode, Status};
 use rustix::process::Signal;
 use serde_json::json;
@@ -344,6 +344,36 @@ async fn the_deadline_of_a_job_changes_for_the_next_one() {
             .ok_or_else(|| format!("{status:?}"))
     })
     .await;
+    crowd.leave().await;
+    baseline.assert_back_at(&gateway).await;
+}
+
+#[tokio::test]
+async fn how_many_pushes_may_be_under_way_changes_for_the_next_one() {
+    let config = |max: u32| format!("[push]\nmax_jobs = {max}\n[drain]\nlinger = \"100ms\"\n");
+    let gateway = Gateway::start(&config(1));
+    let baseline = Baseline::of(&gateway).await;
+    let logins = (0..40).map(|number| Login::user(format!("user-{number}")).group("news"));
+    let crowd = Crowd::enter(gateway.native, logins).await;
+    let sender = Sender::unsigned(gateway.udp).await;
+    let news = [Target::Group("news")];
+    // One that takes its time.
+    let spread = RequestBody::Push {
+        reply: ReplyMode::Two,
+        collapse: b"",
+        ttl_s: 0,
+        spread_ms: 8_000,
+        targets: &news,
+        payload: b"soon",
+    };
+    let datagram = sender.encode(&spread);
+    let mut answers = sender.expect(datagram.id);
+    sender.send(&datagram.bytes).await;
+    assert_eq!(answers.next().await.status, Status::Accepted);
+    assert_eq!(sender.push(&news, b"now").await.status, Status::Busy);
+    applies(&gateway, &config(2), &["push.max_jobs"]).await;
+    assert_eq!(sender.push(&news, b"now").await.status, Status::Done);
+    assert_eq!(answers.next().await.status, Status::Done);
     crowd.leave().await;
     baseline.assert_back_at(&gateway).await;
 }

@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant as Monotonic;
 
 use arc_swap::ArcSwap;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -223,4 +225,46 @@ async fn a_passed_socket_outlives_who_serves_it() {
     serving.await.expect("it does not panic");
     let (_, next) = of_others.accept().expect("somebody waits");
     assert_eq!(next, late);
+}
+
+/// A handshake is work for a processor: in a storm only so many are at it at a time, and those who
+/// are in have the others.
+#[tokio::test]
+async fn a_handshake_of_tls_waits_for_its_turn() {
+    let of = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(of.signing_key.serialize_der()).expect("a key");
+    let provider = || Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth();
+    let server = server.with_single_cert(vec![of.cert.der().clone()], key);
+    let mut roots = RootCertStore::empty();
+    roots.add(of.cert.der().clone()).expect("an authority");
+    let client = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let socket = socket::listen(any).expect("a free port");
+    let address = socket.local_addr().expect("it is bound");
+    let (doors, stop) = (doors(10, 0), CancellationToken::new());
+    let tls = Some(Arc::new(server.expect("its key")));
+    let door = Arc::new(Door::new("tls", Protocol::Native, tls, None));
+    let listening = Listening::new(socket, false).expect("descriptors are left");
+    let serving = tokio::spawn(Arc::clone(&doors).serve(listening, door, stop.clone()));
+    // There is one turn here, and somebody has it.
+    let turn = doors.clients.turns.acquire().await.expect("never closed");
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let mut handshake = std::pin::pin!(connector.connect(name, stream));
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut handshake).await;
+    assert!(early.is_err(), "without a turn: {early:?}");
+    drop(turn);
+    let ended = tokio::time::timeout(Duration::from_secs(20), handshake).await;
+    ended.expect("its turn comes").expect("a handshake");
+    stop.cancel();
+    serving.await.expect("it does not panic");
 }

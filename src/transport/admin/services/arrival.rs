@@ -38,3 +38,30 @@ impl Drop for Arrival<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each counted once, in one place: dropped before that is dropped by a client that has gone.
+    #[test]
+    fn whatever_ends_a_request_counts_it_once() {
+        let metrics = Metrics::new();
+        let counts = || {
+            let gone = metrics.http_rejected.at(HttpReject::Gone as usize).get();
+            let mac = metrics.http_rejected.at(HttpReject::Mac as usize).get();
+            let taken = metrics.http_requests.at(Credential::Secret as usize).get();
+            (gone, mac, taken)
+        };
+        drop(Arrival::new(&metrics));
+        assert_eq!(counts(), (1, 0, 0));
+        let mut arrival = Arrival::new(&metrics);
+        arrival.rejected(HttpReject::Mac);
+        drop(arrival);
+        assert_eq!(counts(), (1, 1, 0));
+        let mut arrival = Arrival::new(&metrics);
+        arrival.taken(Credential::Secret);
+        drop(arrival);
+        assert_eq!(counts(), (1, 1, 1));
+    }
+}
