@@ -56,6 +56,24 @@ fn a_purge_of_everything_leaves_no_segment() {
     assert_eq!(numbers(&bench.open().1), [61]);
 }
 
+/// In a segment of which everything is kept there is nothing else to write it anew for.
+#[test]
+fn other_targets_alone_have_a_segment_written_anew() {
+    let bench = Bench::new();
+    let (opened, _) = bench.open();
+    let mut store = opened.store;
+    write(&mut store, 1..=3, 150);
+    let change = Erase {
+        number: 2,
+        targets: Some(b"others"),
+    };
+    assert!(bench.stands(b"targets of 2"));
+    store.scrub(&[change]).unwrap();
+    assert!(!bench.stands(b"targets of 2"));
+    drop(store);
+    assert_eq!(bench.open().1[&2].targets, b"others");
+}
+
 #[test]
 fn a_purge_leaves_a_message_to_its_other_targets() {
     let bench = Bench::new();
