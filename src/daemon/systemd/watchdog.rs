@@ -190,6 +190,8 @@ mod tests {
         let ended = async |which: usize| {
             let metrics = Arc::new(Metrics::new());
             let ledger = Ledger::new(&metrics);
+            // Also where it fails: a thread that receives would hold the test up.
+            let _end = ledger.stop_token().clone().drop_guard();
             let (parts, stops) = serving(&ledger, &metrics);
             let (notify, manager) = Notify::pair();
             let now = Instant::now();
