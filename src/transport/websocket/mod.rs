@@ -168,6 +168,7 @@ pub(super) fn open(
         let Some((item, used)) = item else {
             return Ok(None);
         };
+        let mut is_kept = false;
         match item {
             Item::Message(body) => {
                 let hello = body.into_owned();
@@ -175,7 +176,7 @@ pub(super) fn open(
                 let token = std::mem::take(&mut request.token);
                 return Ok(Some(Opened::with_token(hello, rest, token)));
             }
-            Item::Part => {}
+            Item::Part => is_kept = true,
             Item::Ping(payload) => {
                 let mut pong = Vec::new();
                 put_control(&mut pong, Opcode::Pong, payload);
@@ -193,6 +194,10 @@ pub(super) fn open(
             }
         }
         bytes.drain(..used);
+        if is_kept {
+            // What was a part of HELLO is not held twice.
+            bytes.shrink_to_fit();
+        }
         if request.control > max {
             return Err(protocol("too many control frames before HELLO"));
         }

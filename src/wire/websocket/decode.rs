@@ -67,7 +67,7 @@ pub fn decode<'a>(
         OpCode::Control(Control::Ping) => Item::Ping(payload),
         OpCode::Control(Control::Pong) => Item::Pong(payload),
         OpCode::Control(_) => close(payload)?,
-        OpCode::Data(_) => data(&head, payload, parts),
+        OpCode::Data(_) => data(&head, payload, (parts, max)),
     };
     Ok(Some((item, at + length)))
 }
@@ -138,11 +138,18 @@ fn check_place(head: &FrameHeader, length: u64, parts: &Parts, max: usize) -> Re
     }
 }
 
-fn data<'a>(head: &FrameHeader, payload: &'a [u8], parts: &mut Parts) -> Item<'a> {
+/// With room for twice as much, but for no more than a whole message: doubling alone would take up
+/// to twice the bound.
+fn data<'a>(head: &FrameHeader, payload: &'a [u8], (parts, max): (&mut Parts, usize)) -> Item<'a> {
     match (parts.take(), head.is_final) {
         (None, true) => Item::Message(Cow::Borrowed(payload)),
         (before, is_final) => {
             let mut whole = before.unwrap_or_default();
+            let needed = whole.len() + payload.len();
+            if whole.capacity() < needed {
+                let room = (2 * whole.capacity()).min(max).max(needed);
+                whole.reserve_exact(room - whole.len());
+            }
             whole.extend_from_slice(payload);
             if is_final {
                 return Item::Message(Cow::Owned(whole));

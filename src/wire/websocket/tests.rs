@@ -249,6 +249,19 @@ fn a_declared_length_takes_no_memory() {
     assert_eq!(parts, None);
 }
 
+#[test]
+fn a_message_that_trickles_in_takes_no_more_than_a_whole_one() {
+    let (mut parts, max) = (None, 1_000);
+    for first in std::iter::once(0x02).chain(std::iter::repeat_n(0x00, max - 1)) {
+        let mut bytes = frame(first, true, b"x");
+        let used = bytes.len();
+        let item = decode(Side::Gateway, &mut bytes, &mut parts, max);
+        assert_eq!(item, Ok(Some((Item::Part, used))));
+    }
+    let whole = parts.expect("it goes on");
+    assert_eq!((whole.len(), whole.capacity()), (max, max));
+}
+
 proptest! {
     #[test]
     fn messages_of_any_bytes_come_back(

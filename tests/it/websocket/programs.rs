@@ -16,6 +16,7 @@ use crate::readme::block;
 use crate::support::baseline::Baseline;
 use crate::support::browser::Browser;
 use crate::support::certificates::Authority;
+use crate::support::client::Login;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::process::{Process, await_line};
@@ -232,6 +233,19 @@ async fn the_page_of_the_readme_receives_pushes_in_a_browser() {
             .is_some_and(|text| text.starts_with("closed: 1006"))
     };
     browser.until("it is not let in", STATE, refused).await;
+    // The dashboard counts those who are there by their doors.
+    let native = Login::user("eve").enter(gateway.native).await;
+    let page = super::enter(&gateway, &Login::user("fay")).await;
+    browser.open(&format!("http://{}/", gateway.admin)).await;
+    let apart = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        // A page that was left may be kept for its button Back, with its connection.
+        let counts = ["1", "2"].map(|pages| format!("(1 native, {pages} websocket)"));
+        counts.iter().any(|counts| text.contains(counts))
+    };
+    let tiles = "return document.getElementById('tiles')?.textContent ?? ''";
+    browser.until("sessions by door", tiles, apart).await;
+    drop((native, page));
     serving.abort();
     drop(browser);
     let expired = async {

@@ -1,6 +1,9 @@
 //! The request that a WebSocket begins with: who may, with which token, and what everybody else is
 //! told.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pushgate::wire::datagram::Target;
 use pushgate::wire::reason::CloseCode;
 
 use super::{DOORS, closed};
@@ -8,7 +11,9 @@ use crate::support::baseline::Baseline;
 use crate::support::client::{Client, Login};
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
+use crate::support::sender::Sender;
 use crate::support::web::request;
+use crate::tokens::issuer::Issuer;
 
 /// The whole answer of HTTP to these bytes.
 async fn answer(gateway: &Gateway, bytes: &[u8]) -> String {
@@ -228,4 +233,41 @@ async fn a_token_comes_in_hello_the_subprotocol_the_cookie_or_the_query() {
         assert!(!metrics.contains(secret), "{secret} in the metrics");
         assert!(!log.contains(secret), "{secret} in the log: {log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_json_web_token_comes_by_the_request_and_its_end_is_told() {
+    let issuer = Issuer::new();
+    let gateway = Gateway::start(&format!("{DOORS}{}", issuer.auth("old")));
+    let baseline = Baseline::of(&gateway).await;
+    let claims = |ttl| ["--user", "ada", "--group", "news", "--ttl", ttl];
+    let token = issuer.token("old", &claims("3s"));
+    let encoded = URL_SAFE_NO_PAD.encode(&token);
+    let protocol = format!("Sec-WebSocket-Protocol: pushgate.v1, pushgate.token.{encoded}\r\n");
+    let connected = Client::connect(gateway.door("web")).await;
+    let connected = connected
+        .upgraded("/", &protocol)
+        .await
+        .expect("a WebSocket");
+    // Its own token is empty; its user is the token's, and so is the group.
+    let mut client = Login::user("").enter_over(connected).await;
+    let sender = Sender::unsigned(gateway.udp).await;
+    let answer = sender.push(&[Target::Group("news")], b"for ada").await;
+    assert_eq!(answer.counts.written, 1);
+    assert_eq!(client.next_push().await.2, b"for ada");
+    let told = client.closed().await;
+    assert_eq!(told.code, CloseCode::Expired, "{told:?}");
+    assert_eq!(
+        client.web().close,
+        Some((4008, "the token has expired".to_owned()))
+    );
+    let forged = issuer.token("new", &claims("1h"));
+    let connected = Client::connect(gateway.door("web")).await;
+    let target = format!("/?token={forged}");
+    let mut forged = connected.upgraded(&target, "").await.expect("a WebSocket");
+    forged.send_bytes(&Login::user("").encode()).await;
+    assert_eq!(forged.closed().await.code, CloseCode::Auth);
+    assert_eq!(forged.web().close.as_ref().map(|close| close.0), Some(4007));
+    drop((client, forged));
+    baseline.assert_back_at(&gateway).await;
 }
