@@ -161,8 +161,8 @@ pub(super) struct Bench {
     /// The file with that key
     #[arg(long, value_name = "FILE", requires = "key_id")]
     key_file: Option<PathBuf>,
-    /// Clients over WebSocket: in broadcast, burst, unicast, idle, cycles, isolation and memory;
-    /// broadcast measures a second gateway beside it, with native clients
+    /// Clients over WebSocket: in every mode but amid, storm and resume; broadcast measures a
+    /// second gateway beside it, with native clients
     #[arg(long, conflicts_with = "groups")]
     ws: bool,
     /// Measure the bare loop beside the gateway: in broadcast, burst, unicast and churn
@@ -215,6 +215,7 @@ impl Mode {
             Self::Broadcast
                 | Self::Burst
                 | Self::Unicast
+                | Self::Churn
                 | Self::Idle
                 | Self::Cycles
                 | Self::Isolation
@@ -226,8 +227,7 @@ impl Mode {
 impl Bench {
     pub(super) fn run(mut self) -> CommandResult {
         if self.ws && !self.mode.knows_websocket() {
-            let what =
-                "--ws goes with broadcast, burst, unicast, idle, cycles, isolation and memory";
+            let what = "--ws does not go with amid, storm and resume";
             return Err(Failure::usage(what.to_owned()));
         }
         self.floor &= matches!(

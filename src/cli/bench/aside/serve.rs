@@ -89,7 +89,8 @@ impl Load {
                 let server = load.floor.native;
                 let mut cost = load.measured(|load| {
                     load.floor.churn(count)?;
-                    visits(server, machine::LOOP_NETWORK, count, window, None)?;
+                    let to = (server, machine::LOOP_NETWORK, false);
+                    visits(to, count, window, None)?;
                     load.floor.wait()
                 })?;
                 cost.deliveries = count as u64;

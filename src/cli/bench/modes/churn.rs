@@ -30,7 +30,8 @@ pub(in super::super) fn churn(bench: &Bench) -> Result<(Report, u64), Failure> {
     let visited = |rig: &mut Rig, recorder: &mut Recorder| {
         let server = rig.native;
         let mut cost = rig.load.measured(|_| {
-            let missed = visits(server, 0, count, window, Some(recorder))?;
+            let to = (server, 0, bench.ws);
+            let missed = visits(to, count, window, Some(recorder))?;
             std::thread::sleep(TAIL);
             Ok(missed)
         })?;
