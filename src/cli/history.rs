@@ -218,7 +218,11 @@ fn asked(
     let said: Option<Value> = serde_json::from_str(&text).ok();
     let why = said.as_ref().and_then(|said| said["error"].as_str());
     let why = why.unwrap_or_else(|| text.lines().next().unwrap_or_default());
-    output::note(format!("pushgate: {status}: {why}"));
+    let way_out = match status {
+        401 => " (here: --key-id with --key-file, or --token-file)",
+        _ => "",
+    };
+    output::note(format!("pushgate: {status}: {why}{way_out}"));
     Ok(Err(exit_of(status)))
 }
 

@@ -102,7 +102,10 @@ pub(super) async fn connect(
     let deadline = Instant::now() + CONNECT_DEADLINE;
     let open = async {
         let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(Ended::Unreachable)?;
+        let stream = stream.map_err(|error| {
+            let what = format!("{address}: {error}");
+            Ended::Unreachable(io::Error::new(error.kind(), what))
+        })?;
         // A PONG is small and must not wait for the next one.
         stream.set_nodelay(true).map_err(Ended::Unreachable)?;
         let stream = match secure {
