@@ -4,6 +4,7 @@
 mod doors;
 mod ends;
 mod messages;
+mod programs;
 mod refused;
 mod sessions;
 

@@ -1,0 +1,208 @@
+//! Clients that others wrote, each in both versions: what is live, what is kept, and what was kept
+//! while they were away.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pushgate::wire::datagram::Target;
+
+use super::{gateway, keep_nothing};
+use crate::kept::keep;
+use crate::support::baseline::Baseline;
+use crate::support::eventually;
+use crate::support::gateway::Gateway;
+use crate::support::process::{Process, await_line};
+use crate::support::sender::Sender;
+
+const ADA: Target<'_> = Target::User("ada");
+
+/// Where `.ci/run` installs what is no package of the system.
+fn installed(what: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/mqtt")
+        .join(what)
+}
+
+/// Whether a client is there. Where it has to be, its absence is a failure.
+fn is_there(what: &str, probe: &mut Command) -> bool {
+    let is_there = probe.output().is_ok_and(|output| output.status.success());
+    assert!(
+        is_there || std::env::var_os("CI").is_none(),
+        "{what} is missing"
+    );
+    is_there
+}
+
+/// One run of a client: until it has got a message `end`.
+trait Program {
+    fn start(&self, gateway: &Gateway, version: &str, messages: usize) -> Process;
+
+    /// The line that says that it has its subscriptions.
+    fn subscribed(&self, version: &str) -> String;
+}
+
+/// A program that is given the port, the version, the user and the device.
+struct Script {
+    interpreter: &'static str,
+    text: &'static str,
+    modules: (&'static str, PathBuf),
+    /// Of the subscription to everything, which is refused.
+    refused: [&'static str; 2],
+}
+
+impl Script {
+    fn command(&self, text: &str) -> Command {
+        let mut command = Command::new(self.interpreter);
+        let (variable, path) = &self.modules;
+        let evaluate = if self.interpreter == "node" {
+            "-e"
+        } else {
+            "-c"
+        };
+        command.env(variable, path).args([evaluate, text]);
+        command
+    }
+}
+
+impl Program for Script {
+    fn start(&self, gateway: &Gateway, version: &str, _: usize) -> Process {
+        let port = gateway.door("mqtt").port().to_string();
+        let mut command = self.command(self.text);
+        // Node takes the first argument behind -e for its own, unless told where they begin.
+        if self.interpreter == "node" {
+            command.arg("--");
+        }
+        Process::start(command.args([&port, version, "ada", "phone"]))
+    }
+
+    fn subscribed(&self, version: &str) -> String {
+        let [of_3, of_5] = self.refused;
+        let refused = if version == "5" { of_5 } else { of_3 };
+        format!("subscribed 1 1 1 {refused}")
+    }
+}
+
+struct MosquittoSub;
+
+impl Program for MosquittoSub {
+    fn start(&self, gateway: &Gateway, version: &str, messages: usize) -> Process {
+        let port = gateway.door("mqtt").port().to_string();
+        let protocol = if version == "5" { "mqttv5" } else { "mqttv311" };
+        let count = messages.to_string();
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-h", "127.0.0.1", "-p", &port, "-V", protocol, "-d", "-c"]);
+        command.args(["-u", "ada", "-i", "phone", "-q", "1", "-F", "%t %p qos=%q"]);
+        command.args(["-t", "user", "-t", "all", "-t", "group/room", "-C", &count]);
+        // It writes into a pipe when it has a block of it; what it tells comes line by line.
+        let mut unbuffered = Command::new("stdbuf");
+        unbuffered
+            .arg("-oL")
+            .arg(command.get_program())
+            .args(command.get_args());
+        Process::start(&mut unbuffered)
+    }
+
+    fn subscribed(&self, _: &str) -> String {
+        "Subscribed (mid: 1): 1, 1, 1".to_owned()
+    }
+}
+
+fn await_exactly(program: &Process, wanted: &str) {
+    await_line(&program.stdout, |line| (line == wanted).then_some(()));
+}
+
+async fn confirmed(gateway: &Gateway, count: u64) {
+    eventually(format!("{count} are confirmed"), async || {
+        let now = gateway.scrape().await.value("pushgate_confirmed_total");
+        (now == count)
+            .then_some(())
+            .ok_or_else(|| format!("{now} are"))
+    })
+    .await;
+}
+
+async fn check(program: &impl Program) {
+    for version in ["3", "5"] {
+        let gateway = gateway("");
+        let baseline = Baseline::of(&gateway).await;
+        let sender = Sender::unsigned(gateway.udp).await;
+        let client = program.start(&gateway, version, 4);
+        await_exactly(&client, &program.subscribed(version));
+        sender.push(&[ADA], b"one").await;
+        keep(&sender, Target::Group("room"), b"two", (600, b"")).await;
+        sender.push(&[Target::All], b"three").await;
+        await_exactly(&client, "user one qos=0");
+        await_exactly(&client, "group/room two qos=1");
+        await_exactly(&client, "all three qos=0");
+        confirmed(&gateway, 1).await;
+        sender.push(&[ADA], b"end").await;
+        assert_eq!(client.finish().0, Some(0), "it leaves in order");
+
+        eventually("it is remembered", async || {
+            let scrape = gateway.scrape().await;
+            let gone = scrape.value("pushgate_mqtt_sessions_remembered");
+            (gone == 1)
+                .then_some(())
+                .ok_or_else(|| format!("{gone} are"))
+        })
+        .await;
+        keep(&sender, ADA, b"away", (600, b"")).await;
+        let client = program.start(&gateway, version, 2);
+        await_exactly(&client, "user away qos=1");
+        confirmed(&gateway, 2).await;
+        keep(&sender, ADA, b"end", (600, b"")).await;
+        await_exactly(&client, "user end qos=1");
+        assert_eq!(client.finish().0, Some(0), "it leaves in order");
+        keep_nothing(&gateway).await;
+        baseline.assert_back_at(&gateway).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mosquitto_sub_is_pushed_to() {
+    // Asked for its version it says it, and fails.
+    let mut version = Command::new("sh");
+    version.args(["-c", "command -v mosquitto_sub"]);
+    if is_there("mosquitto_sub", &mut version) {
+        check(&MosquittoSub).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paho_is_pushed_to() {
+    let paho = Script {
+        interpreter: "python3",
+        text: include_str!("programs/paho.py"),
+        modules: ("PYTHONPATH", installed("python")),
+        refused: ["128", "162"],
+    };
+    if is_there("paho-mqtt", &mut paho.command("import paho.mqtt.client")) {
+        check(&paho).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gmqtt_is_pushed_to() {
+    let gmqtt = Script {
+        interpreter: "python3",
+        text: include_str!("programs/gmqtt.py"),
+        modules: ("PYTHONPATH", installed("python")),
+        refused: ["128", "162"],
+    };
+    if is_there("gmqtt", &mut gmqtt.command("import gmqtt")) {
+        check(&gmqtt).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_js_is_pushed_to() {
+    let mqtt_js = Script {
+        interpreter: "node",
+        text: include_str!("programs/mqttjs.js"),
+        modules: ("NODE_PATH", installed("node/node_modules")),
+        refused: ["128", "162"],
+    };
+    if is_there("mqtt.js", &mut mqtt_js.command("require('mqtt')")) {
+        check(&mqtt_js).await;
+    }
+}
