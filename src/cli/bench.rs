@@ -16,10 +16,13 @@ pub mod rounds;
 mod aside;
 mod beside;
 mod flood;
+mod foreign;
 mod metrics;
 mod modes;
 mod report;
 mod rig;
+mod rival;
+mod speech;
 mod visits;
 mod watch;
 mod web;
@@ -31,6 +34,7 @@ use clap::{Args, ValueEnum};
 
 use self::load::PAYLOAD_BYTES_MIN;
 use self::report::Report;
+use self::speech::Speech;
 use super::exit::{CommandResult, Exit, Failure};
 
 /// The mode with which this program is the loop.
@@ -64,6 +68,7 @@ Examples:
   pushgate bench broadcast --clients 5000 --rate 10
   pushgate bench broadcast --clients 15000 --floor --groups 16
   pushgate bench broadcast --clients 5000 --ws
+  pushgate bench broadcast --clients 5000 --mqtt --beside mosquitto --beside nats-server
   pushgate bench amid --clients 15000
   pushgate bench isolation --clients 2000 --stalled 5
   pushgate bench isolation --storm 100000 --storm-mix
@@ -161,6 +166,13 @@ pub(super) struct Bench {
     /// The file with that key
     #[arg(long, value_name = "FILE", requires = "key_id")]
     key_file: Option<PathBuf>,
+    /// Clients over MQTT 5, with QoS 0, where --ws goes too but for churn
+    #[arg(long, conflicts_with_all = ["groups", "ws"])]
+    mqtt: bool,
+    /// With --mqtt, in broadcast: another server beside it, which is started too and does the same
+    /// work: mosquitto or nats-server, a name in PATH or a path. May be given twice
+    #[arg(long, value_name = "PROGRAM", requires = "mqtt", conflicts_with = "to")]
+    beside: Vec<PathBuf>,
     /// Clients over WebSocket: in every mode but amid, storm and resume; broadcast measures a
     /// second gateway beside it, with native clients
     #[arg(long, conflicts_with = "groups")]
@@ -208,8 +220,8 @@ enum Mode {
 }
 
 impl Mode {
-    /// Whether all its clients may come over WebSocket.
-    const fn knows_websocket(self) -> bool {
+    /// Whether all its clients may come by another door than the native one.
+    const fn knows_doors(self) -> bool {
         matches!(
             self,
             Self::Broadcast
@@ -226,9 +238,16 @@ impl Mode {
 
 impl Bench {
     pub(super) fn run(mut self) -> CommandResult {
-        if self.ws && !self.mode.knows_websocket() {
-            let what = "--ws does not go with amid, storm and resume";
+        if self.speech() != Speech::Native && !self.mode.knows_doors() {
+            let what = "--ws and --mqtt do not go with amid, storm and resume";
             return Err(Failure::usage(what.to_owned()));
+        }
+        if self.mqtt && self.mode == Mode::Churn {
+            let what = "--mqtt does not go with churn";
+            return Err(Failure::usage(what.to_owned()));
+        }
+        if self.mode != Mode::Broadcast && !self.beside.is_empty() {
+            return Err(Failure::usage("--beside goes with broadcast".to_owned()));
         }
         self.floor &= matches!(
             self.mode,
@@ -271,8 +290,17 @@ impl Bench {
 
     /// Whether the same is measured at a gateway whose clients are in no group and are native.
     fn has_second_gateway(&self) -> bool {
-        let differs = self.groups != 0 || self.ws;
+        let differs = self.groups != 0 || self.speech() != Speech::Native;
         self.mode == Mode::Broadcast && differs && self.to.is_none()
+    }
+
+    /// What the clients speak.
+    const fn speech(&self) -> Speech {
+        match (self.ws, self.mqtt) {
+            (true, _) => Speech::Web,
+            (false, true) => Speech::Mqtt,
+            (false, false) => Speech::Native,
+        }
     }
 
     /// Whether one client is measured in a process of its own.

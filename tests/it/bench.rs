@@ -161,6 +161,69 @@ async fn clients_that_come_back_are_measured_beside_one_that_stayed() {
 }
 
 #[tokio::test]
+async fn every_door_is_measured_beside_the_native_one() {
+    for (door, name) in [("--ws", "WebSocket"), ("--mqtt", "MQTT")] {
+        let value = figures(&format!(
+            "broadcast --clients 20 --rounds 2 --messages 3 {door}"
+        ))
+        .await;
+        let measured = format!("gateway, {name}");
+        tells(&value, "server_cpu", &["gateway, native", &measured]);
+        tells(&value, "ratios", &[&format!("{name} / native")]);
+        tells(
+            &value,
+            "latencies",
+            &["at the last client", "at the last client, native"],
+        );
+        let resident = ["resident a client", "resident a client, native"];
+        tells(&value, "figures", &resident);
+        assert_eq!(value["counts"]["arrived"], 2 * 3 * 20);
+    }
+    let unicast = figures("unicast --clients 5 --rounds 1 --messages 50 --mqtt").await;
+    assert_eq!(unicast["counts"]["arrived"], 50);
+}
+
+/// Their programs, where they are installed.
+#[tokio::test]
+async fn other_servers_are_measured_beside_it() {
+    let is_there = |program: &str| {
+        let script = format!("PATH=$PATH:/usr/sbin command -v {program}");
+        let found = Command::new("sh").args(["-c", &script]).output();
+        let found = found.expect("there is a shell");
+        let path = String::from_utf8(found.stdout).expect("a path");
+        let is_there = found.status.success();
+        assert!(is_there || std::env::var_os("CI").is_none(), "no {program}");
+        is_there.then(|| path.trim().to_owned())
+    };
+    let programs = ["mosquitto", "nats-server"].map(is_there);
+    let beside: String = programs
+        .iter()
+        .flatten()
+        .map(|path| format!(" --beside {path}"))
+        .collect();
+    let plain = "broadcast --clients 20 --rounds 2 --messages 3 --mqtt";
+    let value = figures(&format!("{plain}{beside}")).await;
+    for (program, _) in ["mosquitto", "nats-server"]
+        .iter()
+        .zip(programs)
+        .filter(|(_, at)| at.is_some())
+    {
+        tells(&value, "server_cpu", &[program]);
+        tells(&value, "ratios", &[&format!("gateway / {program}")]);
+        tells(
+            &value,
+            "latencies",
+            &[&format!("at the last client, {program}")],
+        );
+        tells(
+            &value,
+            "figures",
+            &[&format!("resident a client, {program}")],
+        );
+    }
+}
+
+#[tokio::test]
 async fn unicast_and_churn_are_measured_beside_the_loop() {
     let unicast = figures("unicast --clients 5 --rounds 1 --messages 50 --floor").await;
     tells(&unicast, "ratios", &["gateway / loop"]);

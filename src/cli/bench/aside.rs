@@ -20,6 +20,7 @@ pub(super) use serve::serve;
 
 use super::child::Server;
 use super::load::Cost;
+use super::recorder::Recorder;
 
 /// How long it may take to let go of what it holds, before it is killed.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
@@ -85,14 +86,33 @@ impl Aside {
 
     /// Lets it do what costs something, and waits for what it cost.
     pub(super) fn measure(&mut self, order: &Order) -> anyhow::Result<Cost> {
+        self.timed(order, &mut Recorder::default())
+    }
+
+    /// The same, where it also notes when the last client had each message.
+    pub(super) fn timed(&mut self, order: &Order, recorder: &mut Recorder) -> anyhow::Result<Cost> {
         self.tell(order)?;
         match self.answer(&|_| {})? {
             Answer::Done(cost) => Ok(cost),
-            _ => anyhow::bail!("the load beside this one answers something else"),
+            Answer::Timed(cost, last) => {
+                orders::add(&mut recorder.last, &last);
+                Ok(cost)
+            }
+            _ => anyhow::bail!(OTHERWISE),
+        }
+    }
+
+    /// How much memory of its server a client takes, in bytes.
+    pub(super) fn resident(&mut self) -> anyhow::Result<u64> {
+        self.tell(&Order::Resident)?;
+        match self.answer(&|_| {})? {
+            Answer::Bytes(bytes) => Ok(bytes),
+            _ => anyhow::bail!(OTHERWISE),
         }
     }
 }
 
+const OTHERWISE: &str = "the load beside this one answers something else";
 const ENDED: &str = "the load beside this one has ended";
 
 impl Drop for Aside {

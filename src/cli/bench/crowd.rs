@@ -16,7 +16,7 @@ use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::parser::{Parser, STAMP_BYTES};
-use super::web;
+use super::speech::Speech;
 use crate::wire::frame::{CLOSE, ClientFrame, GatewayFrame, PING, PUSH, RESUMED, WELCOME};
 
 /// Connections from one source address: below the 28,232 ports that the kernel gives to one.
@@ -77,8 +77,8 @@ pub struct Crowd {
     events: Vec<epoll::Event>,
     stalled: usize,
     network: u8,
-    /// They speak WebSocket.
-    is_web: bool,
+    /// What they speak.
+    speech: Speech,
     /// How long the last [`poll`](Self::poll) took from what it had waited for to its end: so late
     /// is whatever comes next.
     pub pass: Duration,
@@ -110,7 +110,7 @@ impl Crowd {
             events: Vec::with_capacity(EVENTS_MAX),
             stalled: 0,
             network: 0,
-            is_web: false,
+            speech: Speech::Native,
             pass: Duration::ZERO,
             used: 0,
             tally: Tally::default(),
@@ -124,9 +124,9 @@ impl Crowd {
         self.network = network;
     }
 
-    /// From now on clients connect to a door of WebSocket.
-    pub fn speak_websocket(&mut self) {
-        self.is_web = true;
+    /// From now on clients connect to a door where this is spoken.
+    pub fn speak(&mut self, speech: Speech) {
+        self.speech = speech;
     }
 
     /// Connects `count` clients more, from 127.0.0.1, 127.0.0.2 and so on where the server is
@@ -149,10 +149,8 @@ impl Crowd {
             if let Some(hello) = hello {
                 bytes.clear();
                 hello(client, &mut bytes);
-                if self.is_web {
-                    bytes = web::opening(&bytes);
-                }
-                (&stream).write_all(&bytes).context("a HELLO")?;
+                let opening = self.speech.opening(&bytes)?;
+                (&stream).write_all(&opening).context("a HELLO")?;
             }
             self.add(stream)?;
             progress(1);
@@ -172,10 +170,7 @@ impl Crowd {
         epoll::add(&self.epoll, &stream, data, epoll::EventFlags::IN).context("epoll")?;
         self.members.push(Member {
             stream: Some(stream),
-            parser: match self.is_web {
-                true => Parser::web(),
-                false => Parser::default(),
-            },
+            parser: self.speech.parser(),
             pushes: 0,
         });
         Ok(())
@@ -260,11 +255,7 @@ impl Crowd {
     /// When epoll fails.
     pub fn leave(&mut self) -> anyhow::Result<usize> {
         let (before, why) = (self.tally.lost, self.why_lost.take());
-        let mut bye = Vec::new();
-        ClientFrame::Bye.encode(&mut bye);
-        if self.is_web {
-            bye = web::message(&bye);
-        }
+        let bye = self.speech.bye();
         let mut open = 0;
         for (client, member) in self.members.iter().enumerate() {
             let Some(mut stream) = member.stream.as_ref() else {
@@ -331,7 +322,7 @@ impl Crowd {
             buffer,
             tally,
             why_lost,
-            is_web,
+            speech,
             ..
         } = self;
         let member = &mut members[client];
@@ -361,10 +352,7 @@ impl Crowd {
                     }
                     [PING, bytes @ ..] => {
                         tally.pings += 1;
-                        match is_web {
-                            true => web::pong(stream),
-                            false => pong(stream, bytes),
-                        }
+                        speech.pong(stream, bytes);
                     }
                     [CLOSE, ..] => {
                         tally.closes += 1;

@@ -1,5 +1,6 @@
 //! Frames counted as they come, in whatever pieces: nothing of a payload is copied but its stamp.
 
+use super::foreign;
 use crate::wire::frame::{LENGTH_BYTES, PING};
 use crate::wire::websocket::Opcode;
 
@@ -41,6 +42,12 @@ enum Form {
     Answer { seen: u8, end: u8 },
     /// The frames of a WebSocket.
     Web,
+    /// Packets of MQTT 5.
+    Mqtt,
+    /// The line that a server of NATS begins with.
+    Info,
+    /// The lines that follow, with a payload behind some.
+    Nats,
 }
 
 /// The place in one connection's stream, between two reads.
@@ -81,8 +88,25 @@ impl Parser {
         }
     }
 
+    /// For a stream of MQTT 5.
+    pub fn mqtt() -> Self {
+        Self {
+            form: Form::Mqtt,
+            ..Self::default()
+        }
+    }
+
+    /// For a stream of NATS.
+    pub fn nats() -> Self {
+        Self {
+            form: Form::Info,
+            ..Self::default()
+        }
+    }
+
     /// Takes what a read brought and calls `frame` for each frame that is whole now, with its body
-    /// from the type on: all of it, or its first 23 bytes. A ping of WebSocket is a PING.
+    /// from the type on: all of it, or its first 23 bytes. A ping of WebSocket is a PING, and what
+    /// other protocols have is told as what it is in ours.
     ///
     /// # Errors
     /// [`OutOfStep`], also for a length of 0 or above 1 MiB.
@@ -94,6 +118,14 @@ impl Parser {
         while !bytes.is_empty() {
             if let Form::Answer { seen, end } = self.form {
                 bytes = self.answer((seen, end), bytes)?;
+                continue;
+            }
+            if self.form == Form::Info {
+                let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+                    return Ok(());
+                };
+                self.form = Form::Nats;
+                bytes = &bytes[end + 1..];
                 continue;
             }
             if self.kept == 0
@@ -182,6 +214,14 @@ impl Form {
     /// What the first bytes of a frame tell; `None` while they are too few.
     fn beginning(self, bytes: &[u8]) -> Result<Option<Beginning>, OutOfStep> {
         let (prefix, length) = match (self, bytes) {
+            (Self::Mqtt, _) => match foreign::mqtt_beginning(bytes)? {
+                Some(beginning) => beginning,
+                None => return Ok(None),
+            },
+            (Self::Nats, _) => match foreign::nats_beginning(bytes, HEAD_BYTES)? {
+                Some(beginning) => beginning,
+                None => return Ok(None),
+            },
             (Self::Native, [a, b, c, d, ..]) => {
                 (LENGTH_BYTES, u32::from_be_bytes([*a, *b, *c, *d]).into())
             }
@@ -206,6 +246,11 @@ impl Form {
     }
 
     fn tell(self, whole: &[u8], prefix: usize, frame: &mut impl FnMut(&[u8])) {
+        match self {
+            Self::Mqtt => return foreign::tell_mqtt(whole, prefix, frame),
+            Self::Nats => return foreign::tell_nats(whole, prefix, frame),
+            _ => {}
+        }
         let opcode = whole.first().map(|first| first & 0x0f);
         let is = |of: Opcode| self != Self::Native && opcode == Some(of as u8);
         if is(Opcode::Ping) {

@@ -11,10 +11,12 @@ use rand::rngs::OsRng;
 use super::aside::{Aside, Order, Secret};
 use super::child::Gateway;
 use super::load::{self, Cost, GatewayLoad};
+use super::recorder::Recorder;
+use super::rival::Rival;
+use super::speech::Speech;
 use super::{Bench, machine};
 use crate::cli::exit::Failure;
 use crate::cli::{args, output};
-use crate::wire::encoding::Protocol;
 use crate::wire::seal::Key;
 
 /// Descriptors of this process that are not clients.
@@ -30,6 +32,10 @@ pub(super) struct Rig {
     floor: Option<Aside>,
     /// A second gateway with clients in no group, and of native ones, to compare with.
     pub(super) second: Option<Aside>,
+    /// Other servers with the same clients.
+    pub(super) rivals: Vec<(Rival, Aside)>,
+    /// Resident memory of the gateway before it had clients, where its process is known.
+    pub(super) empty_bytes: Option<u64>,
     /// One client of the gateway that is measured by itself.
     pub(super) apart: Option<Aside>,
     /// Where the gateway takes clients.
@@ -55,13 +61,14 @@ impl Rig {
         let floor = aside(bench.floor)?;
         let second = aside(bench.has_second_gateway())?;
         let apart = aside(bench.has_client_apart())?;
+        let mut rivals = Vec::new();
+        for path in &bench.beside {
+            rivals.push((Rival::of(path)?, Aside::start(&program)?));
+        }
         let (gateway, doors, secret) = match &bench.to {
             None => {
                 let secret = secret()?;
-                let protocol = match bench.ws {
-                    true => Protocol::WebSocket,
-                    false => Protocol::Native,
-                };
+                let protocol = bench.speech().protocol();
                 let (key, extra) = ((KEY_ID, &*secret), bench.history());
                 let gateway = Gateway::start_speaking(protocol, &program, key, &extra)?;
                 let key = Key::from_hex(&secret).context("the key")?;
@@ -99,6 +106,8 @@ impl Rig {
             load: GatewayLoad::new(udp, key, pid)?,
             floor,
             second,
+            rivals,
+            empty_bytes: pid.and_then(|pid| machine::resident_bytes(pid).ok()),
             apart,
             native,
             udp,
@@ -107,9 +116,7 @@ impl Rig {
             heartbeat_s: load::HEARTBEAT_S,
             _gateway: gateway,
         };
-        if bench.ws {
-            rig.load.crowd.speak_websocket();
-        }
+        rig.load.crowd.speak(bench.speech());
         if let Some(floor) = &mut rig.floor {
             let order = Order::Loop {
                 clients: floor_clients,
@@ -122,11 +129,19 @@ impl Rig {
                 second,
                 &Order::Gateway { clients },
                 clients,
-                match bench.ws {
-                    true => "native clients",
-                    false => "clients without groups",
+                match bench.speech() {
+                    Speech::Native => "clients without groups",
+                    _ => "native clients",
                 },
             )?;
+        }
+        let clients = bench.clients;
+        for (rival, aside) in &mut rig.rivals {
+            let order = Order::Rival {
+                rival: rival.clone(),
+                clients,
+            };
+            connect(aside, &order, clients, rival.name())?;
         }
         Ok(rig)
     }
@@ -136,9 +151,26 @@ impl Rig {
         measure(self.floor.as_mut(), order)
     }
 
-    /// The same of the second gateway.
-    pub(super) fn second(&mut self, order: &Order) -> anyhow::Result<Cost> {
-        measure(self.second.as_mut(), order)
+    /// The same of the second gateway, and it notes when the last client had each message.
+    pub(super) fn second(
+        &mut self,
+        order: &Order,
+        recorder: &mut Recorder,
+    ) -> anyhow::Result<Cost> {
+        match &mut self.second {
+            Some(second) => second.timed(order, recorder),
+            None => Ok(Cost::default()),
+        }
+    }
+
+    /// The same of another server, by its place among them.
+    pub(super) fn rival(
+        &mut self,
+        place: usize,
+        order: &Order,
+        recorder: &mut Recorder,
+    ) -> anyhow::Result<Cost> {
+        self.rivals[place].1.timed(order, recorder)
     }
 
     /// Connects the client apart, by this number; after the others.

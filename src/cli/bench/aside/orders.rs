@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::load::{Cost, Shape};
 use super::super::recorder::{Latencies, Recorder};
+use super::super::rival::Rival;
 use crate::cli::args;
 use crate::wire::seal::Key;
 
@@ -19,6 +20,8 @@ pub(in super::super) enum Order {
     Loop { clients: usize },
     /// Be the clients and the sender of a gateway, which it starts.
     Gateway { clients: usize },
+    /// Be the clients and the sender of another server, which it starts.
+    Rival { rival: Rival, clients: usize },
     /// Be one client of a gateway that is there, by this number, and the sender of its messages.
     Client {
         native: SocketAddr,
@@ -46,6 +49,8 @@ pub(in super::super) enum Order {
     Broadcasts { count: usize, shape: Shape },
     /// See `GatewayLoad::singles`.
     Singles { count: usize, shape: Shape },
+    /// How much memory a client takes.
+    Resident,
 }
 
 /// What it says.
@@ -57,6 +62,11 @@ pub(in super::super) enum Answer {
     Ready,
     /// It has done what it was told.
     Done(Cost),
+    /// The same, of [`Order::Broadcasts`]: also when the last client had each message, as pairs of
+    /// nanoseconds and how often.
+    Timed(Cost, Vec<(u64, u64)>),
+    /// Resident bytes a client, of [`Order::Resident`].
+    Bytes(u64),
     /// The same, of [`Order::Singles`].
     Heard(Heard),
     /// It could not.
@@ -78,12 +88,6 @@ pub(in super::super) struct Heard {
 
 impl Heard {
     pub(super) fn of(recorder: &Recorder, missed: u64, not_done: u64) -> Self {
-        let pairs = |latencies: &Latencies| {
-            let recorded = latencies.iter_recorded();
-            recorded
-                .map(|value| (value.value_iterated_to(), value.count_at_value()))
-                .collect()
-        };
         Self {
             at_client: pairs(&recorder.paced),
             answers: pairs(&recorder.answers),
@@ -96,15 +100,25 @@ impl Heard {
 
     /// Adds it to what was recorded before.
     pub(in super::super) fn add_to(&self, recorder: &mut Recorder) {
-        let add = |latencies: &mut Latencies, pairs: &[(u64, u64)]| {
-            for (value, count) in pairs {
-                latencies.saturating_record_n(*value, *count);
-            }
-        };
         add(&mut recorder.paced, &self.at_client);
         add(&mut recorder.answers, &self.answers);
         add(&mut recorder.turns, &self.turns);
         add(&mut recorder.sent_late, &self.sent_late);
+    }
+}
+
+/// As they go through a pipe: nanoseconds, and how often.
+pub(super) fn pairs(latencies: &Latencies) -> Vec<(u64, u64)> {
+    let recorded = latencies.iter_recorded();
+    recorded
+        .map(|value| (value.value_iterated_to(), value.count_at_value()))
+        .collect()
+}
+
+/// Adds what came through one.
+pub(super) fn add(latencies: &mut Latencies, pairs: &[(u64, u64)]) {
+    for (value, count) in pairs {
+        latencies.saturating_record_n(*value, *count);
     }
 }
 

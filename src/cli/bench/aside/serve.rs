@@ -9,12 +9,15 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::super::child::Gateway;
+use super::super::crowd::Crowd;
 use super::super::floor::Floor;
 use super::super::load::{self, FloorLoad, GatewayLoad};
 use super::super::recorder::Recorder;
 use super::super::rig::secret;
+use super::super::rival::{RivalLoad, RivalServer};
 use super::super::visits::visits;
 use super::super::{LOOP, machine};
+use super::orders::pairs;
 use super::{Answer, Heard, Order};
 use crate::wire::seal::Key;
 
@@ -30,6 +33,7 @@ enum Load {
     Nothing,
     Loop(Box<FloorLoad>),
     Gateway(Box<Clients>),
+    Rival(Box<RivalLoad>),
 }
 
 /// Clients of a gateway, which goes first where it was started here.
@@ -38,6 +42,14 @@ struct Clients {
     load: GatewayLoad,
     /// The first one's.
     number: usize,
+    /// Resident memory of the gateway before it had clients.
+    empty_bytes: u64,
+}
+
+/// Resident bytes a client of this server has come to.
+fn each(load: &Crowd, pid: u32, before: u64) -> anyhow::Result<u64> {
+    let grown = machine::resident_bytes(pid)?.saturating_sub(before);
+    Ok(grown / load.len().max(1) as u64)
 }
 
 /// Does what standard input says, until that ends.
@@ -97,8 +109,23 @@ impl Load {
                 cost
             }
             (Self::Gateway(clients), Order::Broadcasts { count, shape }) => {
-                let load = &mut clients.load;
-                load.broadcasts(count, &shape, &mut Recorder::default())?
+                let mut recorder = Recorder::default();
+                let cost = clients.load.broadcasts(count, &shape, &mut recorder)?;
+                return Ok(Answer::Timed(cost, pairs(&recorder.last)));
+            }
+            (Self::Rival(load), Order::Broadcasts { count, shape }) => {
+                let mut recorder = Recorder::default();
+                let cost = load.broadcasts(count, shape.size, &mut recorder)?;
+                return Ok(Answer::Timed(cost, pairs(&recorder.last)));
+            }
+            (Self::Gateway(clients), Order::Resident) => {
+                let pid = clients.load.pid.context("no process of its own")?;
+                let bytes = each(&clients.load.crowd, pid, clients.empty_bytes)?;
+                return Ok(Answer::Bytes(bytes));
+            }
+            (Self::Rival(load), Order::Resident) => {
+                let bytes = each(&load.crowd, load.id(), load.empty_bytes)?;
+                return Ok(Answer::Bytes(bytes));
             }
             (Self::Gateway(clients), Order::Singles { count, shape }) => {
                 let Clients { load, number, .. } = &mut **clients;
@@ -126,6 +153,14 @@ impl Load {
                 Ok(Self::Loop(Box::new(load)))
             }
             Order::Gateway { clients } => Self::gateway(&program, clients),
+            Order::Rival { rival, clients } => {
+                make_room(clients)?;
+                let server = RivalServer::start(&rival)?;
+                settle_down()?;
+                let connected = Cell::new(0);
+                let load = RivalLoad::connect(server, clients, &|count| tell(&connected, count))?;
+                Ok(Self::Rival(Box::new(load)))
+            }
             Order::Client {
                 native,
                 udp,
@@ -141,6 +176,7 @@ impl Load {
                     _gateway: None,
                     load,
                     number,
+                    empty_bytes: 0,
                 })))
             }
             order => anyhow::bail!("no load to begin with: {order:?}"),
@@ -154,6 +190,7 @@ impl Load {
         settle_down()?;
         let key = Key::from_hex(&secret).context("the key")?;
         let (udp, id) = (gateway.udp, gateway.id());
+        let empty_bytes = machine::resident_bytes(id)?;
         let mut load = GatewayLoad::new(udp, Some((KEY_ID, key)), Some(id))?;
         load.crowd.come_from(machine::SECOND_NETWORK);
         connect(&mut load, clients, gateway.native, 0)?;
@@ -161,6 +198,7 @@ impl Load {
             _gateway: Some(gateway),
             load,
             number: 0,
+            empty_bytes,
         })))
     }
 }

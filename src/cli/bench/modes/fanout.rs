@@ -1,13 +1,17 @@
 //! To everybody: one at a time, and in bursts.
 
+use std::cell::RefCell;
+
 use super::super::Bench;
 use super::super::aside::Order;
-use super::super::load::{PACED_EACH, Shape};
+use super::super::load::{Cost, PACED_EACH, Shape};
 use super::super::machine;
 use super::super::metrics::Counters;
 use super::super::recorder::Recorder;
 use super::super::report::Report;
 use super::super::rig::Rig;
+use super::super::rival::RIVALS_MAX;
+use super::super::speech::Speech;
 use super::{Kind, answers, rounds};
 use crate::cli::exit::Failure;
 
@@ -35,17 +39,18 @@ fn shape(bench: &Bench) -> Shape {
 
 /// What the gateway is called that is measured.
 const fn measured(bench: &Bench) -> &'static str {
-    match bench.ws {
-        true => "gateway, WebSocket",
-        false => "gateway",
+    match bench.speech() {
+        Speech::Web => "gateway, WebSocket",
+        Speech::Mqtt => "gateway, MQTT",
+        _ => "gateway",
     }
 }
 
 /// And the one that it is compared with.
 const fn compared(bench: &Bench) -> &'static str {
-    match bench.ws {
-        true => "gateway, native",
-        false => "gateway without groups",
+    match bench.speech() {
+        Speech::Native => "gateway without groups",
+        _ => "gateway, native",
     }
 }
 
@@ -54,15 +59,26 @@ pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failur
     rig.connect(bench.clients, bench.groups)?;
     let shape = shape(bench);
     let count = bench.messages((DELIVERIES / bench.clients).max(1));
+    let plain = Order::Broadcasts { count, shape };
+    // When the last client had each message: of the second gateway, and of each other server.
+    let others: Vec<RefCell<Recorder>> =
+        (0..=rig.rivals.len()).map(|_| RefCell::default()).collect();
     let written = |rig: &mut Rig, _: &mut Recorder| rig.floor(&writes(count, 1, 1, shape.size));
     let sent =
         |rig: &mut Rig, recorder: &mut Recorder| rig.load.broadcasts(count, &shape, recorder);
-    let plain = Order::Broadcasts { count, shape };
-    let without = |rig: &mut Rig, _: &mut Recorder| rig.second(&plain);
+    let without = |rig: &mut Rig, _: &mut Recorder| rig.second(&plain, &mut others[0].borrow_mut());
+    let (first, next) = (
+        |rig: &mut Rig, _: &mut Recorder| rig.rival(0, &plain, &mut others[1].borrow_mut()),
+        |rig: &mut Rig, _: &mut Recorder| rig.rival(1, &plain, &mut others[2].borrow_mut()),
+    );
     let mut kinds: Vec<Kind<'_>> = Vec::new();
     if bench.floor {
         kinds.push(("loop", &written));
     }
+    let rivals: Vec<&'static str> = rig.rivals.iter().map(|(rival, _)| rival.name()).collect();
+    let works: [&dyn Fn(&mut Rig, &mut Recorder) -> anyhow::Result<Cost>; RIVALS_MAX] =
+        [&first, &next];
+    kinds.extend(rivals.iter().copied().zip(works));
     if rig.second.is_some() {
         kinds.push((compared(bench), &without));
     }
@@ -77,11 +93,16 @@ pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failur
         report.ratios.push(("gateway / loop", last, 0));
     }
     if rig.second.is_some() {
-        let ratio = match bench.ws {
-            true => "WebSocket / native",
-            false => "with groups / without",
+        let ratio = match bench.speech() {
+            Speech::Web => "WebSocket / native",
+            Speech::Mqtt => "MQTT / native",
+            _ => "with groups / without",
         };
         report.ratios.push((ratio, last, last - 1));
+    }
+    for (place, (rival, _)) in rig.rivals.iter().enumerate() {
+        let of_rival = usize::from(bench.floor) + place;
+        report.ratios.push((rival.ratio(), last, of_rival));
     }
     let mut recorder = Recorder::default();
     let total = rounds(&mut rig, &kinds, bench.rounds, &mut recorder, &mut report)?;
@@ -90,8 +111,44 @@ pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failur
         ("at the last client", recorder.last),
         ("the answer", recorder.answers),
     ];
+    if bench.speech() != Speech::Native {
+        beside(&mut rig, others, &mut report)?;
+    }
     answers(&rig, &total, &mut report);
     Ok((report, total.missed))
+}
+
+/// What was measured beside clients of another door: when the last client had each message, and the
+/// memory of a client.
+fn beside(
+    rig: &mut Rig,
+    others: Vec<RefCell<Recorder>>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let lasts = ["at the last client, native"].into_iter();
+    let lasts = lasts.chain(rig.rivals.iter().map(|(rival, _)| rival.last()));
+    for (name, recorder) in lasts.zip(others) {
+        let recorder = recorder.into_inner();
+        if !recorder.last.is_empty() {
+            report.latencies.push((name, recorder.last));
+        }
+    }
+    let clients = rig.load.crowd.len().max(1) as f64;
+    if let (Some(pid), Some(before)) = (rig.load.pid, rig.empty_bytes) {
+        let grown = machine::resident_bytes(pid)?.saturating_sub(before);
+        let each = grown as f64 / clients;
+        report.figures.push(("resident a client", each, "bytes"));
+    }
+    if let Some(second) = &mut rig.second {
+        let each = second.resident()? as f64;
+        let name = "resident a client, native";
+        report.figures.push((name, each, "bytes"));
+    }
+    for (rival, aside) in &mut rig.rivals {
+        let each = aside.resident()? as f64;
+        report.figures.push((rival.resident(), each, "bytes"));
+    }
+    Ok(())
 }
 
 pub(in super::super) fn burst(bench: &Bench) -> Result<(Report, u64), Failure> {
