@@ -15,8 +15,9 @@ use super::args;
 use super::backoff::Backoff;
 use super::client::{Advice, Ended, Event, Identity, Place};
 use super::exit::{CommandResult, Exit, Failure};
+use super::mqtt::Credential;
 use super::output::{self, payload_line, printable};
-use super::secure::{self, Secure, TlsArgs};
+use super::secure::{self, Door, Secure, TlsArgs};
 use super::signals::Signals;
 use crate::wire::frame::{self, Scope, Welcome};
 use place::PlaceFile;
@@ -40,6 +41,7 @@ Examples:
   pushgate listen --to gateway:7400 --token-file ada.token
   pushgate listen --to gateway:7443 --tls --user ada
   pushgate listen --to 127.0.0.1:7402 --ws --user ada
+  pushgate listen --to 127.0.0.1:1883 --mqtt --user ada --device phone
   pushgate listen --user ada --device phone --resume ada.place
 
 Exit codes: 0 left by --count or a signal, 1 lost, 2 usage, 64 a file that cannot be used.")]
@@ -73,6 +75,10 @@ pub(super) struct Listen {
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "/", value_parser = path)]
     ws: Option<String>,
+    /// Speak MQTT 5, with --tls under TLS: --user is the user name, a token the password. After a
+    /// lost connection the gateway goes on where it was, for one with a --device
+    #[arg(long, conflicts_with_all = ["ws", "resume"])]
+    mqtt: bool,
     /// Go on from the place in the log that this file tells, and keep it there: after each kept
     /// message that is printed. Where the file is not there yet, it begins with everything that is
     /// kept. One process at a time
@@ -129,6 +135,16 @@ impl Listen {
             };
             listener.stay(&mut signals).await
         })
+    }
+
+    fn door(&self) -> Door<'_> {
+        let is_user = self.token_file.is_none() && self.user.is_some();
+        match &self.ws {
+            Some(path) => Door::Web(&self.to, path),
+            None if self.mqtt && is_user => Door::Mqtt(Credential::User),
+            None if self.mqtt => Door::Mqtt(Credential::Password),
+            None => Door::Native,
+        }
     }
 
     fn token(&self) -> Result<Vec<u8>, Failure> {
@@ -188,8 +204,7 @@ impl Listener<'_> {
             heartbeat_s: 0,
             place: self.place,
         };
-        let web = self.args.ws.as_deref();
-        let how = (self.secure.as_ref(), web.map(|path| (&*self.args.to, path)));
+        let how = (self.secure.as_ref(), self.args.door());
         let connected = tokio::select! {
             connected = secure::connect(self.address, how, &identity) => connected,
             () = signals.next() => return Ok(None),

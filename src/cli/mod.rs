@@ -22,6 +22,7 @@ mod history;
 mod serve;
 
 mod listen;
+mod mqtt;
 mod push;
 mod request;
 mod secure;

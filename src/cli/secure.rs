@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{CONNECT_DEADLINE, Client, Ended, Identity};
 use super::exit::Failure;
+use super::mqtt::{Credential, MqttStream};
 use super::web::WebStream;
 
 /// How a client comes to speak TLS.
@@ -92,11 +93,22 @@ fn authorities_here() -> RootCertStore {
     roots
 }
 
-/// Connects, under TLS and as a WebSocket (of this host and path) where it is to be, says HELLO,
-/// and waits for WELCOME, for at most 30 s in all.
+/// What is spoken at the gateway's door.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Door<'a> {
+    /// Our own frames.
+    Native,
+    /// WebSocket, of this host and path.
+    Web(&'a str, &'a str),
+    /// MQTT.
+    Mqtt(Credential),
+}
+
+/// Connects, under TLS and by another protocol where it is to be, says HELLO, and waits for
+/// WELCOME, for at most 30 s in all.
 pub(super) async fn connect(
     address: SocketAddr,
-    (secure, web): (Option<&Secure>, Option<(&str, &str)>),
+    (secure, door): (Option<&Secure>, Door<'_>),
     identity: &Identity,
 ) -> Result<Client<Box<dyn Duplex>>, Ended> {
     let deadline = Instant::now() + CONNECT_DEADLINE;
@@ -118,9 +130,10 @@ pub(super) async fn connect(
                 })?)
             }
         };
-        let stream = match web {
-            None => stream,
-            Some((host, path)) => Box::new(WebStream::open(stream, host, path).await?),
+        let stream = match door {
+            Door::Native => stream,
+            Door::Web(host, path) => Box::new(WebStream::open(stream, host, path).await?),
+            Door::Mqtt(credential) => Box::new(MqttStream::new(stream, credential)),
         };
         Ok::<_, Ended>(stream)
     };

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pushgate::wire::datagram::Target;
+use pushgate::wire::datagram::{Kick, RequestBody, Target};
 
 use super::{gateway, keep_nothing};
 use crate::kept::keep;
@@ -13,6 +13,8 @@ use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::process::{Process, await_line};
 use crate::support::sender::Sender;
+use crate::support::write_secret;
+use crate::tokens::issuer::Issuer;
 
 const ADA: Target<'_> = Target::User("ada");
 
@@ -205,4 +207,72 @@ async fn mqtt_js_is_pushed_to() {
     if is_there("mqtt.js", &mut mqtt_js.command("require('mqtt')")) {
         check(&mqtt_js).await;
     }
+}
+
+/// Lines of `pushgate listen --mqtt`, until it has had `count` messages.
+fn listen(door: std::net::SocketAddr, arguments: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushgate"));
+    command.args(["listen", "--mqtt", "--to", &door.to_string()]);
+    Process::start(command.args(arguments))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_for_people_listens_over_mqtt() {
+    let gateway = gateway("");
+    let baseline = Baseline::of(&gateway).await;
+    let (door, sender) = (gateway.door("mqtt"), Sender::unsigned(gateway.udp).await);
+    let who = ["--user", "ada", "--device", "phone", "--group", "room"];
+    let program = listen(door, &[&who[..], &["--count", "4"]].concat());
+    await_exactly(&program, "joined room");
+    sender.push(&[ADA], b"one").await;
+    keep(&sender, Target::Group("room"), b"two", (600, b"")).await;
+    sender.push(&[Target::All], b"three").await;
+    await_exactly(&program, "user: one");
+    await_exactly(&program, "group room #1: two");
+    await_exactly(&program, "all: three");
+    confirmed(&gateway, 1).await;
+    // Cut off, it comes back, and is sent what was kept meanwhile.
+    let cut = RequestBody::Kick(Kick {
+        user: "ada",
+        device: "phone",
+        hold_s: 1,
+        reason: "a while",
+    });
+    assert_eq!(sender.ask(&cut).await.counts.matched, 1);
+    keep(&sender, ADA, b"away", (600, b"")).await;
+    await_exactly(&program, "user #2: away");
+    assert_eq!(program.finish().0, Some(0));
+    confirmed(&gateway, 2).await;
+    keep_nothing(&gateway).await;
+    baseline.assert_back_at(&gateway).await;
+    // One that is not let in says why.
+    let refused = listen(door, &["--user", "ada", "--device", "a\u{7f}", "--once"]);
+    assert_eq!(refused.finish().0, Some(2), "no such device");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_token_is_the_password() {
+    let issuer = Issuer::new();
+    let gateway = gateway(&issuer.auth("old"));
+    let baseline = Baseline::of(&gateway).await;
+    let (door, sender) = (gateway.door("mqtt"), Sender::unsigned(gateway.udp).await);
+    let file = gateway.directory.path().join("token");
+    let token = issuer.token("old", &["--user", "ada"]);
+    write_secret(&file, &token);
+    let file = file.display().to_string();
+    let program = listen(
+        door,
+        &["--token-file", &file, "--group", "news", "--count", "1"],
+    );
+    await_line(&program.stdout, |line| {
+        line.contains("refused").then_some(())
+    });
+    sender.push(&[ADA], b"one").await;
+    await_exactly(&program, "user: one");
+    assert_eq!(program.finish().0, Some(0));
+    write_secret(Path::new(&file), "no token");
+    let (code, _, said) = listen(door, &["--token-file", &file, "--once"]).finish();
+    assert_eq!(code, Some(1), "{said:?}");
+    assert!(said.concat().contains("not authenticated"), "{said:?}");
+    baseline.assert_back_at(&gateway).await;
 }
