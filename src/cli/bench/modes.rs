@@ -36,11 +36,10 @@ use crate::cli::exit::Failure;
 /// A loop whose rounds are further apart than this part of their median measures the machine.
 const SPREAD_MAX: f64 = 0.3;
 
+/// A round of some load.
+type Work<'a> = &'a dyn Fn(&mut Rig, &mut Recorder) -> anyhow::Result<Cost>;
 /// One kind of load in the rotation.
-type Kind<'a> = (
-    &'static str,
-    &'a dyn Fn(&mut Rig, &mut Recorder) -> anyhow::Result<Cost>,
-);
+type Kind<'a> = (&'static str, Work<'a>);
 
 /// Rounds of all kinds in rotation, after one of each that does not count. Fills the report's
 /// costs, where there is CPU time to read, and returns what the gateway's clients got and missed,

@@ -256,3 +256,15 @@ fn words(closing: &Closing<'_>) -> PropertyList {
     }
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection of MQTT holds more than a native one, beside the names of its groups.
+    #[test]
+    fn a_session_of_mqtt_holds_few_bytes_more() {
+        let bytes = size_of::<Mqtt>() + size_of::<State>() + 2 * size_of::<usize>();
+        assert!(bytes <= 176, "it takes {bytes} bytes more");
+    }
+}

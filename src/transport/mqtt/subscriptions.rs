@@ -1,51 +1,62 @@
 //! Which topics a client has asked for, and with what QoS.
 
-use smallvec::SmallVec;
-
 use crate::wire::frame::Scope;
 use crate::wire::mqtt::{Filter, Qos};
 
-/// A filter as it was granted. Two filters that ask for the same are two subscriptions (MQTT 5,
-/// 3.8.4), so it is kept as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Granted {
-    filter: Box<str>,
-    qos: Qos,
-}
+/// The filters that are no group. Two that ask for the same are two subscriptions (MQTT 5, 3.8.4),
+/// so each has a place.
+const STANDING: [&str; 5] = ["user", "user/#", "all", "all/#", "+"];
 
-/// The subscriptions of one session: few, and bounded by `clients.max_groups` and the five ways to
-/// ask for what is no group.
+/// The subscriptions of one session: few, and bounded by `clients.max_groups`. A session holds them
+/// for days, so most of them take no memory of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Subscriptions(SmallVec<[Granted; 1]>);
+pub(super) struct Subscriptions {
+    standing: [Option<Qos>; STANDING.len()],
+    groups: Vec<(Box<str>, Qos)>,
+}
 
 impl Subscriptions {
     /// Grants `filter`, in place of an earlier subscription with the same one.
     pub(super) fn grant(&mut self, filter: &str, qos: Qos) {
-        match self.0.iter_mut().find(|granted| *granted.filter == *filter) {
-            Some(granted) => granted.qos = qos,
-            None => self.0.push(Granted {
-                filter: filter.into(),
-                qos,
-            }),
+        if let Some(place) = place(filter) {
+            self.standing[place] = Some(qos);
+        } else if let Ok(Filter::Group(name)) = Filter::parse(filter) {
+            self.groups.retain(|(group, _)| **group != *name);
+            self.groups.push((name.into(), qos));
+            self.groups.shrink_to_fit();
         }
     }
 
     /// Takes one away; false where there is none.
     pub(super) fn remove(&mut self, filter: &str) -> bool {
-        let before = self.0.len();
-        self.0.retain(|granted| *granted.filter != *filter);
-        self.0.len() < before
+        if let Some(place) = place(filter) {
+            return self.standing[place].take().is_some();
+        }
+        let Ok(Filter::Group(name)) = Filter::parse(filter) else {
+            return false;
+        };
+        let before = self.groups.len();
+        self.groups.retain(|(group, _)| **group != *name);
+        self.groups.len() < before
     }
 
     /// The highest QoS among those that match (MQTT 5, 3.3.4); none where nothing does.
-    pub(super) fn qos(&self, scope: Scope, group: &str) -> Option<Qos> {
-        let matching = self.0.iter().filter(|granted| {
-            let filter = Filter::parse(&granted.filter);
-            filter.is_ok_and(|filter| filter.matches(scope, group))
-        });
-        matching
-            .map(|granted| granted.qos)
-            .max_by_key(|qos| qos.code())
+    pub(super) fn qos(&self, scope: Scope, name: &str) -> Option<Qos> {
+        if scope == Scope::Group {
+            let mut groups = self.groups.iter();
+            return groups.find_map(|(group, qos)| (**group == *name).then_some(*qos));
+        }
+        let standing = self.matching(scope);
+        standing.map(|(_, qos)| qos).max_by_key(|qos| qos.code())
+    }
+
+    /// Those that are no group and match, with their filters.
+    fn matching(&self, scope: Scope) -> impl Iterator<Item = (&'static str, Qos)> {
+        let all = STANDING.into_iter().zip(self.standing);
+        all.filter_map(move |(filter, qos)| {
+            let asks = Filter::parse(filter).is_ok_and(|asks| asks.matches(scope, ""));
+            qos.filter(|_| asks).map(|qos| (filter, qos))
+        })
     }
 
     /// Whether something matches.
@@ -53,42 +64,35 @@ impl Subscriptions {
         self.qos(scope, group).is_some()
     }
 
-    /// Whether there is one with this filter.
+    /// Whether there is one with this filter, of those that are no group.
     pub(super) fn has(&self, filter: &str) -> bool {
-        self.0.iter().any(|granted| *granted.filter == *filter)
+        place(filter).is_some_and(|place| self.standing[place].is_some())
     }
 
     /// Whether another than `filter` matches what is no group.
     pub(super) fn wants_but(&self, filter: &str, scope: Scope) -> bool {
-        let others = self.0.iter().filter(|granted| *granted.filter != *filter);
-        let mut parsed = others.filter_map(|granted| Filter::parse(&granted.filter).ok());
-        parsed.any(|other| other.matches(scope, ""))
+        self.matching(scope).any(|(other, _)| other != filter)
     }
 
     /// The groups that it asks for.
     pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter_map(|granted| match Filter::parse(&granted.filter) {
-                Ok(Filter::Group(group)) => Some(group),
-                _ => None,
-            })
+        self.groups.iter().map(|(group, _)| &**group)
     }
 
     /// Keeps those groups that `allowed` knows.
     pub(super) fn retain_groups(&mut self, allowed: impl Fn(&str) -> bool) {
-        self.0
-            .retain(|granted| match Filter::parse(&granted.filter) {
-                Ok(Filter::Group(group)) => allowed(group),
-                _ => true,
-            });
+        self.groups.retain(|(group, _)| allowed(group));
     }
 
-    /// Bytes that they take, roughly.
+    /// Bytes that they take beside themselves, roughly.
     pub(super) fn weight(&self) -> usize {
-        let texts = self.0.iter().map(|granted| granted.filter.len());
-        texts.sum::<usize>() + self.0.len() * size_of::<Granted>()
+        let texts = self.groups.iter().map(|(group, _)| group.len());
+        texts.sum::<usize>() + self.groups.len() * size_of::<(Box<str>, Qos)>()
     }
+}
+
+fn place(filter: &str) -> Option<usize> {
+    STANDING.iter().position(|known| *known == filter)
 }
 
 #[cfg(test)]

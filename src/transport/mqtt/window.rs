@@ -20,43 +20,45 @@ const IDS: u64 = 65_535;
 
 /// Messages in flight, whatever the client says that it takes: as many as a client may be behind
 /// by, and 8 bytes each.
-pub(super) const IN_FLIGHT_MAX: usize = 1024;
+pub(super) const IN_FLIGHT_MAX: u16 = 1024;
 
 /// The numbers in flight, and where the session is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Window {
     /// Sent under QoS 1 on this connection and not acknowledged; rising.
-    in_flight: VecDeque<u64>,
+    #[expect(
+        clippy::box_collection,
+        reason = "most sessions have none most of the time, and hold a word for it"
+    )]
+    in_flight: Option<Box<VecDeque<u64>>>,
     /// All up to here has been sent on this connection, or need not be.
     reached: u64,
     /// The highest number that was sent on any connection of the session.
     ever: u64,
     /// How many may be in flight.
-    max: usize,
+    max: u16,
 }
 
 impl Window {
     /// A session that has handled all up to `cursor`, and was sent what it was up to `ever`.
     pub(super) fn new(cursor: u64, ever: u64, receive_maximum: u16) -> Self {
         Self {
-            in_flight: VecDeque::new(),
+            in_flight: None,
             reached: cursor,
             ever: ever.max(cursor),
-            max: usize::from(receive_maximum).clamp(1, IN_FLIGHT_MAX),
+            max: receive_maximum.clamp(1, IN_FLIGHT_MAX),
         }
     }
 
     /// Forgets what was: the session begins at `cursor`.
     pub(super) fn begin(&mut self, cursor: u64) {
-        self.in_flight = VecDeque::new();
+        self.in_flight = None;
         (self.reached, self.ever) = (cursor, cursor);
     }
 
     /// Everything up to here has been handled, or was sent under QoS 0.
     pub(super) fn cursor(&self) -> u64 {
-        self.in_flight
-            .front()
-            .map_or(self.reached, |first| first - 1)
+        self.first().map_or(self.reached, |first| first - 1)
     }
 
     /// The highest number that was ever sent.
@@ -71,15 +73,15 @@ impl Window {
 
     /// Whether one more may be sent under QoS 1, behind those that are about to be.
     pub(super) fn admits(&self, number: u64, begun: Begun) -> bool {
-        let first = self.in_flight.front().copied().or(begun.first);
-        self.in_flight.len() + begun.count < self.max
+        let first = self.first().or(begun.first);
+        self.len() + begun.count < usize::from(self.max)
             && first.is_none_or(|first| number - first < IDS)
     }
 
     /// The message has gone out, or begun to; `is_acknowledged`: under QoS 1.
     pub(super) fn sent(&mut self, number: u64, is_acknowledged: bool) {
         if is_acknowledged {
-            self.in_flight.push_back(number);
+            self.in_flight.get_or_insert_default().push_back(number);
         }
         self.reach(number);
     }
@@ -93,32 +95,31 @@ impl Window {
     /// The client has received the message of this packet identifier, and before it all the others
     /// that were in flight. Whether it was in flight.
     pub(super) fn acknowledge(&mut self, id: u16) -> bool {
-        let place = self
-            .in_flight
-            .iter()
-            .position(|number| packet_id(*number) == id);
-        match place {
-            // The first, if the client keeps to the order.
-            Some(0) => {
-                self.in_flight.pop_front();
-            }
-            // Out of order: those before it are not acknowledged, and stay.
-            Some(place) => {
-                self.in_flight.remove(place);
-            }
-            None => return false,
-        }
-        if self.in_flight.is_empty() {
+        let Some(in_flight) = &mut self.in_flight else {
+            return false;
+        };
+        // The first, if the client keeps to the order; else those before it are not acknowledged,
+        // and stay.
+        let mut numbers = in_flight.iter();
+        let Some(place) = numbers.position(|number| packet_id(*number) == id) else {
+            return false;
+        };
+        in_flight.remove(place);
+        if in_flight.is_empty() {
             // A burst's memory goes back.
-            self.in_flight = VecDeque::new();
+            self.in_flight = None;
         }
         true
     }
 
+    /// The first in flight.
+    fn first(&self) -> Option<u64> {
+        self.in_flight.as_ref()?.front().copied()
+    }
+
     /// How many are in flight.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.in_flight.len()
+    fn len(&self) -> usize {
+        self.in_flight.as_ref().map_or(0, |numbers| numbers.len())
     }
 }
 
@@ -223,7 +224,7 @@ mod tests {
             }
         ));
         let all = Begun {
-            count: IN_FLIGHT_MAX,
+            count: IN_FLIGHT_MAX.into(),
             first: Some(1),
         };
         assert!(!Window::new(0, 0, u16::MAX).admits(2_000, all));

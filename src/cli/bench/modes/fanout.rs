@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::super::Bench;
 use super::super::aside::Order;
-use super::super::load::{Cost, PACED_EACH, Shape};
+use super::super::load::{PACED_EACH, Shape};
 use super::super::machine;
 use super::super::metrics::Counters;
 use super::super::recorder::Recorder;
@@ -12,7 +12,7 @@ use super::super::report::Report;
 use super::super::rig::Rig;
 use super::super::rival::RIVALS_MAX;
 use super::super::speech::Speech;
-use super::{Kind, answers, rounds};
+use super::{Kind, Work, answers, rounds};
 use crate::cli::exit::Failure;
 
 /// Deliveries of a round, about a second of the loop's CPU time: a hundred of the kernel's ticks.
@@ -76,8 +76,7 @@ pub(in super::super) fn broadcast(bench: &Bench) -> Result<(Report, u64), Failur
         kinds.push(("loop", &written));
     }
     let rivals: Vec<&'static str> = rig.rivals.iter().map(|(rival, _)| rival.name()).collect();
-    let works: [&dyn Fn(&mut Rig, &mut Recorder) -> anyhow::Result<Cost>; RIVALS_MAX] =
-        [&first, &next];
+    let works: [Work<'_>; RIVALS_MAX] = [&first, &next];
     kinds.extend(rivals.iter().copied().zip(works));
     if rig.second.is_some() {
         kinds.push((compared(bench), &without));
