@@ -9,8 +9,7 @@ use pushgate::wire::reason::{CloseReason, RejectCause, Status};
 use super::{Source, none, root, sources};
 
 /// Reasons that nothing can be made to give from outside, and why.
-const UNSEEN: [(&str, &str); 3] = [
-    ("not_kept", "nothing is kept in this version"),
+const UNSEEN: [(&str, &str); 2] = [
     (
         "io",
         "a socket error that is no reset: the kernel gives none on demand",
