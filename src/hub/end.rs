@@ -30,6 +30,11 @@ impl From<Lag> for Ahead {
 }
 
 impl<S: ?Sized> Session<S> {
+    /// Whether there is a cause to end it.
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing.is_some()
+    }
+
     /// What was ahead of it when it got its cause to end; nothing before that.
     pub fn ahead_at_end(&self) -> Ahead {
         let inner = self.lock();

@@ -68,6 +68,11 @@ impl Pump {
         }
     }
 
+    /// From now on it is noted whether a session does not take the message at this place.
+    pub(super) const fn look_for(&mut self, seq: u64) {
+        (self.walking, self.has_skipped) = (seq, false);
+    }
+
     /// Merges the counts so far.
     pub fn merge(&mut self, metrics: &Metrics) {
         metrics.deliveries(Outcome::Written, std::mem::take(&mut self.written));

@@ -111,6 +111,7 @@ impl Hub {
         inner.aside.get_or_insert_default().has_own_lanes = true;
         self.log.publish(&still);
         drop(still);
+        cx.look_for(seq);
         self.pump_locked(session, inner, By::Other, cx);
         lane.complete(seq);
         seq
@@ -225,7 +226,9 @@ impl Spread {
             .unsent
             .as_ref()
             .is_some_and(|unsent| unsent.taken.message.seq == seq);
-        if inner.position >= seq && !in_part {
+        if cx.has_skipped {
+            self.counts.refused += 1;
+        } else if inner.position >= seq && !in_part {
             self.counts.written += 1;
         } else if inner.closing.is_none() && hub.check_bounds(session, &mut inner, cx.now) {
             self.counts.waiting += 1;

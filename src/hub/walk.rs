@@ -11,6 +11,7 @@ use super::lane::Lane;
 use super::message::Message;
 use super::pump::{By, Pump};
 use super::session::Session;
+use super::sink::Due;
 use crate::wire::frame::Scope;
 use crate::wire::reply::Counts;
 
@@ -130,7 +131,7 @@ impl Walk {
             .handle(&reached.lane)
             .is_some_and(|handle| handle.is_for(seq))
             && !inner.is_excepted(self.message.exceptions(), seq);
-        (cx.walking, cx.has_skipped) = (seq, false);
+        cx.look_for(seq);
         // Addressed or not: that the walk has been everywhere lets the lane drop what came before
         // this message, too.
         if is_addressed && self.reached.len() == 1 {
@@ -150,6 +151,9 @@ impl Walk {
         // is counted.
         let is_let_go = cx.has_skipped
             || self.message.is_passed_over(session.id())
+            // The walk of a later one may have come by first. Of a live one it never changes.
+            || (self.message.kept().is_none()
+                && session.sink().encoding(&Due::new(&self.message, reached.index)).is_none())
             || (self.message.kept().is_none()
                 && inner.replay().is_some_and(|replay| seq <= replay.until));
         if is_let_go {

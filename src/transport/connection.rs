@@ -312,6 +312,10 @@ fn take_frames(clients: &Clients, session: &Arc<Session<Link>>, begun: &mut Begu
                 }
                 at += used;
                 hub.note_received(&**session, &serving.cx);
+                // Nothing that follows a BYE counts, nor what comes behind another end.
+                if session.is_closing() {
+                    break;
+                }
             }
             Ok(Taken::Nothing) if is_done && parts.is_none() => break,
             Ok(Taken::Nothing) => {

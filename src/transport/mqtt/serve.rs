@@ -180,6 +180,10 @@ impl Asked<'_, '_> {
             if !hub.may_join(&member(), group) {
                 return Err(ReasonCode::NOT_AUTHORIZED);
             }
+            // What a resume could not enter again stays noted, and shall not add up.
+            if state.subscriptions(|all| all.groups().count()) > hub.options().max_groups {
+                return Err(ReasonCode::QUOTA_EXCEEDED);
+            }
             // Before the first message can come.
             let is_new = !state.subscriptions(|all| all.wants(Scope::Group, group));
             state.subscriptions(|all| all.grant(text, qos));

@@ -121,7 +121,7 @@ impl Web {
 pub(super) struct Request {
     token: Vec<u8>,
     parts: Parts,
-    /// Bytes of control frames: as many as a HELLO may have.
+    /// Bytes of control frames, and of the heads of parts: as many as a HELLO may have.
     control: usize,
 }
 
@@ -162,21 +162,22 @@ pub(super) fn open(
         bytes.shrink_to_fit();
     }
     let max = clients.limits().max_hello;
-    loop {
-        let item = websocket::decode(Side::Gateway, bytes, &mut request.parts, max);
+    let mut at = 0;
+    let opened = loop {
+        let item = websocket::decode(Side::Gateway, &mut bytes[at..], &mut request.parts, max);
         let item = item.map_err(|fault| protocol(tell(web, fault)))?;
         let Some((item, used)) = item else {
-            return Ok(None);
+            break None;
         };
-        let mut is_kept = false;
         match item {
             Item::Message(body) => {
                 let hello = body.into_owned();
-                let rest = bytes.split_off(used);
+                let rest = bytes.split_off(at + used);
                 let token = std::mem::take(&mut request.token);
-                return Ok(Some(Opened::with_token(hello, rest, token)));
+                break Some(Opened::with_token(hello, rest, token));
             }
-            Item::Part => is_kept = true,
+            // However little of HELLO is in it.
+            Item::Part => request.control += HEAD_MAX,
             Item::Ping(payload) => {
                 let mut pong = Vec::new();
                 put_control(&mut pong, Opcode::Pong, payload);
@@ -193,15 +194,17 @@ pub(super) fn open(
                 return Err(Turned::Gone(CloseReason::Bye));
             }
         }
-        bytes.drain(..used);
-        if is_kept {
-            // What was a part of HELLO is not held twice.
-            bytes.shrink_to_fit();
-        }
+        at += used;
         if request.control > max {
-            return Err(protocol("too many control frames before HELLO"));
+            return Err(protocol("too many frames before HELLO"));
         }
+    };
+    if at > 0 && opened.is_none() {
+        // What was a part of HELLO is not held twice.
+        bytes.drain(..at);
+        bytes.shrink_to_fit();
     }
+    Ok(opened)
 }
 
 /// Writes to one who has been sent little so far: a socket that does not take it whole has a peer

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use pushgate::wire::datagram::Target;
-use pushgate::wire::mqtt::{ClientPacket, Property, PropertyList, Qos, ReasonCode, Value, Version};
+use pushgate::wire::mqtt::{
+    ClientPacket, Properties, Property, PropertyList, Qos, ReasonCode, Subscription, Value,
+    Version, encode_subscribe,
+};
 
 use super::{gateway, keep_nothing};
 use crate::kept::keep;
@@ -241,4 +244,34 @@ async fn a_restart_forgets_all_sessions() {
         gateway.signal(rustix::process::Signal::TERM);
         assert_eq!(gateway.finish().await.0, Some(0));
     }
+}
+
+/// What stands behind a DISCONNECT in the same read is not carried out, and not remembered.
+#[tokio::test]
+async fn nothing_behind_a_disconnect_counts() {
+    let gateway = gateway("");
+    let baseline = Baseline::of(&gateway).await;
+    let door = gateway.door("mqtt");
+    let entrance = Entrance::lasting(Version::V5, "ada", "phone");
+    let mut ada = entrance.enter(door).await;
+    let mut bytes = Vec::new();
+    let (reason, properties) = Default::default();
+    ClientPacket::Disconnect { reason, properties }.encode(Version::V5, &mut bytes);
+    let all = [Subscription::new("group/late", Qos::AtLeastOnce)];
+    encode_subscribe(
+        &mut bytes,
+        Version::V5,
+        7,
+        Properties::default(),
+        all.into_iter(),
+    );
+    ada.send_bytes(&bytes).await;
+    assert_eq!(ada.next().await, None, "the gateway closes");
+    remembers(&gateway, 1).await;
+    let mut ada = entrance.enter(door).await;
+    assert!(ada.session_present);
+    let none = ReasonCode::NO_SUBSCRIPTION_EXISTED.0;
+    assert_eq!(ada.unsubscribe(&["group/late"]).await, [none]);
+    ada.leave().await;
+    baseline.assert_back_at(&gateway).await;
 }

@@ -146,3 +146,21 @@ async fn pings_before_hello_are_bounded() {
     drop(client);
     baseline.assert_back_at(&gateway).await;
 }
+
+#[tokio::test]
+async fn parts_of_a_hello_are_bounded_however_little_is_in_them() {
+    let gateway = Gateway::start(&format!("{DOORS}[clients]\nmax_hello = 1024\n"));
+    let baseline = Baseline::of(&gateway).await;
+    let mut client = Client::connect_web(gateway.door("web")).await;
+    // A binary message that goes on, and goes on with nothing.
+    let mut parts = beginning(0x02, b"");
+    for _ in 0..100 {
+        parts.extend_from_slice(&beginning(0x00, b""));
+    }
+    client.web().send_raw(&parts).await;
+    let told = client.closed().await;
+    assert_eq!(told.code, CloseCode::Protocol, "{told:?}");
+    assert!(told.reason.contains("too many frames"), "{told:?}");
+    drop(client);
+    baseline.assert_back_at(&gateway).await;
+}
