@@ -208,8 +208,9 @@ enum Mode {
     Memory,
     /// PING to PONG, and the gateway's own PINGs, in peace and while all clients connect at once
     Storm,
-    /// Pushes to one user by the clock, quiet and while all clients come back at once and are sent
-    /// what was kept for them; the memory that kept messages take
+    /// Pushes to one user by the clock, quiet and while all clients come back at once, let in at
+    /// the gateway's own pace, and are sent what was kept for them; the memory that kept messages
+    /// take
     Resume,
     #[value(hide = true)]
     BareLoop,

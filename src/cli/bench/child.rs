@@ -13,6 +13,8 @@ use anyhow::Context;
 use super::machine;
 use crate::wire::encoding::Protocol;
 
+/// Without a pace of accepts: the load comes from one machine at once.
+const AT_ONCE: &str = "[clients]\naccept_rate = 0\n";
 /// Lines of a gateway's log that are shown when it does not become ready.
 const LAST_LINES: usize = 20;
 
@@ -74,7 +76,8 @@ impl Gateway {
     /// Starts `program`, which is this one, as a gateway with one key that ends with its parent
     /// ([`become_gateway`]), and waits until it is ready. `secret` is that key in
     /// hex; it goes through a pipe and never to a disk. `extra` are further lines of its
-    /// configuration, where the measurement needs other bounds than the defaults.
+    /// configuration, where the measurement needs other bounds than the defaults; without any it
+    /// accepts as fast as clients come.
     ///
     /// # Errors
     /// When it cannot be started, or ends before it is ready: then with the end of its log.
@@ -92,6 +95,7 @@ impl Gateway {
         (key_id, secret): (u32, &str),
         extra: &str,
     ) -> anyhow::Result<Self> {
+        let more = if extra.is_empty() { AT_ONCE } else { extra };
         let mut command = Command::new(program);
         command
             .args(["bench", super::GATEWAY])
@@ -103,7 +107,7 @@ impl Gateway {
         let pipes = server.pipes();
         let mut stdin = pipes.stdin.take().context("standard input is no pipe")?;
         stdin
-            .write_all((configuration(protocol, key_id, secret) + extra).as_bytes())
+            .write_all((configuration(protocol, key_id, secret) + more).as_bytes())
             .context("the gateway does not read its configuration")?;
         drop(stdin);
         let stderr = pipes.stderr.take().context("standard error is no pipe")?;
@@ -141,12 +145,10 @@ pub(super) fn become_gateway() -> anyhow::Error {
     anyhow::Error::new(error).context("cannot become a gateway")
 }
 
-/// Every default but the doors, the pace of accepts (the load comes from one machine at once), and
-/// the key.
+/// Every default but the doors and the key.
 fn configuration(protocol: Protocol, key_id: u32, secret: &str) -> String {
     format!(
         "[[listeners]]\naddress = \"127.0.0.1:0\"\nprotocol = \"{protocol}\"\n\
-         [clients]\naccept_rate = 0\n\
          [udp]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
          [[keys]]\nid = {key_id}\nsecret = \"{secret}\"\n"
@@ -206,7 +208,7 @@ mod tests {
     fn the_gateway_takes_the_configuration() {
         let text = configuration(Protocol::WebSocket, 7, &"ab".repeat(32));
         let settings = Settings::parse(&text, Path::new("bench.toml")).unwrap();
-        assert_eq!(settings.clients.accept_rate, 0);
+        assert_eq!(settings.clients.accept_rate, 2000);
         assert_eq!(settings.keys.len(), 1);
     }
 
