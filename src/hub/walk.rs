@@ -132,6 +132,7 @@ impl Walk {
             .is_some_and(|handle| handle.is_for(seq))
             && !inner.is_excepted(self.message.exceptions(), seq);
         cx.look_for(seq);
+        let came_before = inner.position >= seq;
         // Addressed or not: that the walk has been everywhere lets the lane drop what came before
         // this message, too.
         if is_addressed && self.reached.len() == 1 {
@@ -151,8 +152,9 @@ impl Walk {
         // is counted.
         let is_let_go = cx.has_skipped
             || self.message.is_passed_over(session.id())
-            // The walk of a later one may have come by first. Of a live one it never changes.
-            || (self.message.kept().is_none()
+            // The walk of a later one came by first. Whether a live one is taken never changes.
+            || (came_before
+                && self.message.kept().is_none()
                 && session.sink().encoding(&Due::new(&self.message, reached.index)).is_none())
             || (self.message.kept().is_none()
                 && inner.replay().is_some_and(|replay| seq <= replay.until));
