@@ -2,7 +2,8 @@
 
 use super::Hub;
 use super::pump::Pump;
-use super::session::{Inner, Session, Sink};
+use super::session::{Inner, Session};
+use super::sink::{Due, Sink};
 use crate::sync::atomic::Ordering;
 use crate::wire::frame::GatewayFrame;
 
@@ -20,7 +21,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`NeverSent`]: it is above WELCOME's cursor, the last number sent and the last CURRENT.
-    pub fn confirm<S: ?Sized>(
+    pub fn confirm<S: Sink + ?Sized>(
         &self,
         session: &Session<S>,
         number: u64,
@@ -33,7 +34,7 @@ impl Hub {
         let before = session.confirmed.load(Ordering::Relaxed);
         if number > before {
             session.confirmed.store(number, Ordering::Relaxed);
-            self.note_confirmed(&inner, (before, number), Some(cx));
+            self.note_confirmed(session.sink(), &inner, (before, number), Some(cx));
         }
         Ok(())
     }
@@ -48,8 +49,9 @@ impl Hub {
 
     /// Notes the messages for this session whose numbers lie in (`after`, `upto`]; with `cx` as
     /// just confirmed, else as handled earlier.
-    pub(super) fn note_confirmed(
+    pub(super) fn note_confirmed<S: Sink + ?Sized>(
         &self,
+        sink: &S,
         inner: &Inner,
         (after, upto): (u64, u64),
         cx: Option<&Pump>,
@@ -62,10 +64,12 @@ impl Hub {
                 // What came before the session was in this group was never sent to it.
                 let since = if cx.is_some() { handle.from } else { 0 };
                 handle.lane.numbered((from, upto), since, STEP, &mut step);
-                let Some(last) = step.last() else { break };
+                let Some((_, last)) = step.last() else { break };
                 from = last.number();
-                step.retain(|message| !inner.passes_by(message));
-                noted.append(&mut step);
+                let sent = step.drain(..).filter(|(index, message)| {
+                    !inner.passes_by(message) && sink.answers_for(&Due::new(message, *index))
+                });
+                noted.extend(sent.map(|(_, message)| message));
             }
         }
         noted.sort_unstable_by_key(|message| message.seq);

@@ -218,17 +218,17 @@ impl Lane {
         shelf.is_none_or(|shelf| shelf.take(range, max, is_excepted, out))
     }
 
-    /// Up to `max` kept messages whose numbers lie in `range`, behind the first and up to the
+    /// Up to `max` kept messages, each with its target, whose numbers lie in `range`, behind the first and up to the
     /// second, and whose places are behind `since`.
     pub(crate) fn numbered(
         &self,
         range: (u64, u64),
         since: u64,
         max: usize,
-        out: &mut Vec<Arc<Message>>,
+        out: &mut Vec<(u16, Arc<Message>)>,
     ) {
         if let Some(shelf) = &self.lock().shelf {
-            out.extend(shelf.numbered(range, since).take(max).cloned());
+            out.extend(shelf.numbered(range, since).take(max));
         }
     }
 

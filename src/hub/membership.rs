@@ -39,7 +39,7 @@ impl Hub {
             from: self.log.head(),
             slot,
             own: false,
-            muted: false,
+            muted: !session.sink().has_name_for(name),
         });
     }
 

@@ -34,14 +34,30 @@ pub(crate) struct Message {
     more: Option<Box<More>>,
     totals: Arc<Totals>,
     /// What goes before the payload in other encodings, once somebody needs it.
-    others: OnceLock<Box<Others>>,
+    others: Others,
 }
 
-/// Heads by encoding, and by target: each is written for the first client that needs it.
+/// The first of the encodings in use, each with the next one.
+type Others = OnceLock<Box<Other>>;
+
+/// Heads in one encoding, by target: each is written for the first client that needs it.
 ///
-/// They are not counted among what the log holds: a head is of the size of the native one, which
-/// is, and there are as many for a target as there are encodings in use.
-type Others = [OnceLock<SmallVec<[OnceLock<Box<[u8]>>; 1]>>; Encoding::OTHERS];
+/// What the history counts for a message stands for one such encoding, too.
+struct Other {
+    encoding: Encoding,
+    heads: SmallVec<[OnceLock<Box<[u8]>>; 1]>,
+    next: Others,
+}
+
+impl Other {
+    fn new(encoding: Encoding, targets: usize) -> Box<Self> {
+        Box::new(Self {
+            encoding,
+            heads: (0..targets).map(|_| OnceLock::new()).collect(),
+            next: OnceLock::new(),
+        })
+    }
+}
 
 /// A target by name: an exception of a kept message holds whether its lane stands or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,15 +323,18 @@ impl Message {
     /// may be empty.
     pub(crate) fn frame(&self, encoding: Encoding, index: u16) -> [&[u8]; 2] {
         let native = &*self.draft.heads[usize::from(index)];
-        let Some(place) = encoding.place() else {
+        if encoding == Encoding::Native {
             return [native, &self.draft.payload];
-        };
+        }
         let [_, payload] = self.parts(index);
-        let others = self.others.get_or_init(Box::default);
-        let heads = others[place].get_or_init(|| {
-            let targets = 0..self.targets();
-            targets.map(|_| OnceLock::new()).collect()
-        });
+        let mut others = &self.others;
+        let heads = loop {
+            let other = others.get_or_init(|| Other::new(encoding, self.targets()));
+            if other.encoding == encoding {
+                break &other.heads;
+            }
+            others = &other.next;
+        };
         let head = heads[usize::from(index)].get_or_init(|| {
             let mut head = Vec::new();
             if let Ok(GatewayFrame::Push {

@@ -119,7 +119,7 @@ impl Hub {
                     .confirmed
                     .store(known.max(handled), Ordering::Relaxed);
                 if handled > known {
-                    self.note_confirmed(&inner, (known, handled), None);
+                    self.note_confirmed(session.sink(), &inner, (known, handled), None);
                 }
                 if let Some(replay) = resumed.replay {
                     inner.aside.get_or_insert_default().replay = Some(Box::new(replay));
@@ -221,8 +221,15 @@ impl Hub {
                 self.enter_group(&still, session, inner, name);
             }
         }
+        // It does not go on without a group that it had.
+        let is_in = |name: &&str| {
+            let mut handles = inner.handles.iter().skip(2);
+            handles.any(|handle| *handle.lane.name == **name)
+        };
+        let is_whole = attach.resumed_groups.iter().all(is_in);
+        let resume = attach.resume.filter(|_| is_whole);
         let at = (head, now);
-        let resumed = Resumed::decide(attach.resume, self.epoch(), inner, &still, at);
+        let resumed = Resumed::decide(resume, self.epoch(), inner, &still, at);
         if attach.or_anew && !resumed.promised {
             self.begin_anew(&mut still, session.id(), inner, staying);
         }

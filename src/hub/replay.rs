@@ -169,7 +169,12 @@ impl Hub {
         if inner.replay().is_some_and(stalled) {
             return false;
         }
-        let lag = inner.lag();
+        let (head, lag) = (self.log.head(), inner.lag());
+        if lag.messages == 0 {
+            // What came meanwhile is not for it, and is not to wait for it in lanes that it has
+            // muted: those do not count in its lag.
+            self.replay_until(session.id(), inner, head, 0);
+        }
         let age = lag.oldest.map(|at| now.saturating_duration_since(at));
         let too_old = age.is_some_and(|age| age > options.queue_age);
         if too_old || lag.messages > options.queue_messages || lag.bytes > options.queue_bytes {
@@ -199,11 +204,18 @@ impl Hub {
         self.metrics
             .deliveries(Outcome::Skipped, skipped.count() as u64);
         let newest = gone.iter().map(|taken| taken.message.number()).max();
-        let until = last.message.seq;
-        if let Some(replay) = inner.aside.as_mut().and_then(|aside| aside.replay.as_mut()) {
-            replay.until = replay.until.max(until);
-            replay.cursor = replay.cursor.max(newest.unwrap_or(0));
+        self.replay_until(id, inner, last.message.seq, newest.unwrap_or(0));
+    }
+
+    /// Has the session served from the shelves up to `until`, with everything up to the number
+    /// `cursor`, where that is further than before.
+    fn replay_until(&self, id: u64, inner: &mut Inner, until: u64, cursor: u64) {
+        let replay = inner.aside.as_mut().and_then(|aside| aside.replay.as_mut());
+        let Some(replay) = replay else { return };
+        replay.cursor = replay.cursor.max(cursor);
+        if replay.until < until {
+            replay.until = until;
+            self.list_behind(id, inner);
         }
-        self.list_behind(id, inner);
     }
 }

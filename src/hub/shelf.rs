@@ -184,17 +184,17 @@ impl Shelf {
         self.range(after, u64::MAX).next().is_some()
     }
 
-    /// Messages whose numbers lie in (`after`, `upto`], and whose places are behind `since`.
+    /// Messages, each with its target, whose numbers lie in (`after`, `upto`], and whose places are behind `since`.
     pub(crate) fn numbered(
         &self,
         (after, upto): (u64, u64),
         since: u64,
-    ) -> impl Iterator<Item = &Arc<Message>> {
+    ) -> impl Iterator<Item = (u16, Arc<Message>)> {
         let is_before = |entry: &Shelved| entry.number <= after || entry.seq <= since;
         let first = self.entries.partition_point(is_before);
         self.entries
             .range(first..)
             .take_while(move |entry| entry.number <= upto)
-            .filter_map(|entry| entry.message.as_ref())
+            .filter_map(|entry| Some((entry.index, Arc::clone(entry.message.as_ref()?))))
     }
 }

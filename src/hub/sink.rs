@@ -94,6 +94,20 @@ pub trait Sink: Send + Sync + 'static {
         true
     }
 
+    /// Whether an acknowledgement of everything up to a number says that the client has this
+    /// message, too, where its number is no higher.
+    fn answers_for(&self, due: &Due<'_>) -> bool {
+        let _ = due;
+        true
+    }
+
+    /// Whether there is a name for what is pushed to this group. Where there is none the session is
+    /// in it all the same, and nothing of it is for the session.
+    fn has_name_for(&self, group: &str) -> bool {
+        let _ = group;
+        true
+    }
+
     /// A kept message has gone out, or has begun to.
     fn sent(&self, number: u64, encoding: Encoding) {
         let _ = (number, encoding);

@@ -203,6 +203,20 @@ impl Sink for Link {
         }
     }
 
+    fn answers_for(&self, due: &Due<'_>) -> bool {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.answers_for(due),
+            _ => true,
+        }
+    }
+
+    fn has_name_for(&self, group: &str) -> bool {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.has_name_for(group),
+            _ => true,
+        }
+    }
+
     fn sent(&self, number: u64, encoding: Encoding) {
         if let Self::Mqtt(mqtt) = self {
             mqtt.sent(number, encoding);

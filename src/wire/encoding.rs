@@ -57,28 +57,6 @@ pub struct Head<'a> {
 }
 
 impl Encoding {
-    /// How many there are beside the native one.
-    pub const OTHERS: usize = 7;
-
-    /// The place among those beside the native one, below [`OTHERS`](Self::OTHERS).
-    pub const fn place(self) -> Option<usize> {
-        match self {
-            Self::Native => None,
-            Self::WebSocket => Some(0),
-            Self::Mqtt(Publishing {
-                version,
-                is_acknowledged,
-                is_repeat,
-            }) => {
-                let of_version = match version {
-                    Version::V3 => 1,
-                    Version::V5 => 4,
-                };
-                Some(of_version + is_acknowledged as usize + is_repeat as usize)
-            }
-        }
-    }
-
     /// Whether the client answers that it has received it.
     pub const fn is_acknowledged(self) -> bool {
         match self {
@@ -203,22 +181,5 @@ mod tests {
             let websocket = written(Encoding::WebSocket, &head).len();
             assert!(websocket <= native + 6, "{websocket} beside {native}");
         }
-    }
-
-    #[test]
-    fn every_encoding_but_the_native_one_has_a_place_of_its_own() {
-        assert_eq!(Encoding::Native.place(), None);
-        let mut others = vec![Encoding::WebSocket];
-        for version in [Version::V3, Version::V5] {
-            for (is_acknowledged, is_repeat) in [(false, false), (true, false), (true, true)] {
-                others.push(Encoding::Mqtt(Publishing {
-                    version,
-                    is_acknowledged,
-                    is_repeat,
-                }));
-            }
-        }
-        let places: Vec<_> = others.into_iter().filter_map(Encoding::place).collect();
-        assert_eq!(places, (0..Encoding::OTHERS).collect::<Vec<_>>());
     }
 }

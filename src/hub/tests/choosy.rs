@@ -11,7 +11,7 @@ use crate::wire::mqtt::Version;
 use crate::wire::reason::CloseReason;
 
 /// Takes every byte; of kept messages only so many that are not acknowledged.
-struct Choosy(Mutex<Chosen>);
+pub(super) struct Choosy(Mutex<Chosen>);
 
 struct Chosen {
     window: usize,
@@ -26,7 +26,7 @@ struct Chosen {
 }
 
 impl Choosy {
-    fn new(window: usize, longest: usize) -> Self {
+    pub(super) fn new(window: usize, longest: usize) -> Self {
         Self(Mutex::new(Chosen {
             window,
             longest,
@@ -37,8 +37,13 @@ impl Choosy {
         }))
     }
 
-    fn sent(&self) -> Vec<u64> {
+    pub(super) fn sent(&self) -> Vec<u64> {
         lock(&self.0).sent.clone()
+    }
+
+    /// The client acknowledges all that is in flight.
+    pub(super) fn acknowledge(&self) {
+        lock(&self.0).in_flight.clear();
     }
 }
 
@@ -67,6 +72,10 @@ impl Sink for Choosy {
         chosen.in_flight.len() + begun.count < chosen.window
     }
 
+    fn answers_for(&self, due: &Due<'_>) -> bool {
+        self.encoding(due).is_some_and(Encoding::is_acknowledged)
+    }
+
     fn sent(&self, number: u64, encoding: Encoding) {
         assert!(encoding.is_acknowledged());
         let mut chosen = lock(&self.0);
@@ -80,17 +89,17 @@ impl Sink for Choosy {
     }
 }
 
-type Client = Arc<Session<Choosy>>;
+pub(super) type Client = Arc<Session<Choosy>>;
 
 impl Bench {
-    fn attach_choosy(&self, attach: &Attach<'_>, sink: Choosy) -> Client {
+    pub(super) fn attach_choosy(&self, attach: &Attach<'_>, sink: Choosy) -> Client {
         let attached = self.hub.attach(attach, sink, &self.cx());
         let session = attached.map_err(|(error, _)| error).expect("there is room");
         self.hub.nudge(&*session, &mut self.cx());
         session
     }
 
-    fn keep_for(&self, targets: &[Target<'_>]) -> Counts {
+    pub(super) fn keep_for(&self, targets: &[Target<'_>]) -> Counts {
         let push = Push {
             targets,
             payload: b"kept",
@@ -101,12 +110,12 @@ impl Bench {
         self.finish(appended.expect("there is room"))
     }
 
-    fn deliveries(&self, outcome: Outcome) -> u64 {
+    pub(super) fn deliveries(&self, outcome: Outcome) -> u64 {
         self.hub.metrics().deliveries.at(outcome as usize).get()
     }
 }
 
-fn ada() -> Attach<'static> {
+pub(super) fn ada() -> Attach<'static> {
     Attach {
         user: "ada",
         heartbeat_s: 30,
@@ -295,7 +304,7 @@ fn one_that_unmutes_while_it_is_behind_is_excepted_as_before() {
     assert_eq!(bench.finish(appended), Counts::default());
     bench.hub.unmute(&*client, Scope::User);
     for _ in 0..3 {
-        lock(&client.sink().0).in_flight.clear();
+        client.sink().acknowledge();
         bench.hub.acknowledged(&*client, &mut bench.cx());
     }
     assert_eq!(client.sink().sent(), [1, 2], "3 is not for it");

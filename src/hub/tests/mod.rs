@@ -12,6 +12,7 @@ mod keys;
 mod model;
 mod replay;
 mod threads;
+mod unheard;
 
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex};

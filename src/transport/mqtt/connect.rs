@@ -27,6 +27,9 @@ const KEEP_ALIVE_S: RangeInclusive<u16> = 5..=3600;
 /// Bytes of the names that we give to clients without one are random: as many hexadecimal digits.
 const ASSIGNED_DIGITS: usize = 16;
 
+/// Who takes no packet as long as this cannot be told what it is granted, in bytes.
+const PACKET_LEAST: u32 = 64;
+
 /// CONNECT, once it is whole.
 pub(in super::super) fn open(
     mqtt: &Mqtt,
@@ -221,6 +224,12 @@ fn check(connect: &Connect<'_>) -> Result<Newcomer, Refused> {
             ));
         }
     }
+    let packet_max = number(Property::MAXIMUM_PACKET_SIZE).unwrap_or(u32::MAX);
+    if packet_max < PACKET_LEAST {
+        let why = "the client takes no packet as long as the answer";
+        let reason = ReasonCode::IMPLEMENTATION_SPECIFIC;
+        return Err(Refused(CloseCode::Protocol, reason, why));
+    }
     let identifier = |why| {
         Refused(
             CloseCode::Protocol,
@@ -259,13 +268,13 @@ fn check(connect: &Connect<'_>) -> Result<Newcomer, Refused> {
         is_assigned,
         keep_alive_s: connect.keep_alive_s,
         expiry_asked_s,
-        packet_max: number(Property::MAXIMUM_PACKET_SIZE).unwrap_or(u32::MAX),
+        packet_max,
     })
 }
 
 impl Newcomer {
     /// The keep alive in use, in seconds. A client of 3.1.1 cannot be told another than its own: it
-    /// keeps one that is longer than ours, and one that says 0 is looked for by the kernel alone.
+    /// keeps one that is longer than ours, and one that says 0 is cut after 27 hours of silence.
     fn keep_alive(&self, clients: &Clients) -> u16 {
         let (least, most) = KEEP_ALIVE_S.into_inner();
         match (self.version, self.keep_alive_s) {

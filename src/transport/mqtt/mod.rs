@@ -107,7 +107,10 @@ impl Mqtt {
     pub(super) fn ended(&self, clients: &Clients, who: (&str, &str), session: u64) {
         self.state.disconnect();
         let expiry = Duration::from_secs(self.expiry_s.load(Ordering::Relaxed).into());
-        let forgotten = clients.sessions.leave(who, session, expiry, monotonic());
+        let share = clients.hub.options().max_devices;
+        let forgotten = clients
+            .sessions
+            .leave(who, session, (expiry, share), monotonic());
         clients
             .hub
             .metrics()
@@ -149,9 +152,6 @@ impl Sink for Mqtt {
 
     fn encoding(&self, due: &Due<'_>) -> Option<Encoding> {
         let (scope, group, number) = (due.scope(), due.group(), due.number());
-        if scope == Scope::Group && !Topic::of(scope, group).is_valid() {
-            return None;
-        }
         let (qos, is_repeat) = match number {
             0 => (Qos::AtMostOnce, false),
             _ => self.state.kept(scope, group, number)?,
@@ -183,6 +183,15 @@ impl Sink for Mqtt {
 
     fn admits(&self, number: u64, begun: Begun) -> bool {
         self.state.admits(number, begun)
+    }
+
+    /// Only what goes with QoS 1 is acknowledged; what is too long does not go at all.
+    fn answers_for(&self, due: &Due<'_>) -> bool {
+        self.encoding(due).is_some_and(Encoding::is_acknowledged)
+    }
+
+    fn has_name_for(&self, group: &str) -> bool {
+        Topic::of(Scope::Group, group).is_valid()
     }
 
     fn sent(&self, number: u64, encoding: Encoding) {

@@ -3,9 +3,10 @@
 //!
 //! A session stands here from when it is let in, so that a connection that takes over finds it.
 //! While it is connected it is counted among the connections; what is gone is bounded in count and
-//! bytes, and who would be forgotten first anyway goes first.
+//! bytes, and who would be forgotten first anyway goes first. No user has more of them than it may
+//! have devices, so that none drives out what is remembered of the others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ pub struct Sessions(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    sessions: HashMap<Key, Entry>,
+    /// A user's stand side by side.
+    sessions: BTreeMap<Key, Entry>,
     /// Who is gone, by when it is forgotten and the session's number.
     gone: BTreeMap<(Instant, u64), Key>,
     gone_bytes: usize,
@@ -83,13 +85,13 @@ impl Sessions {
         }
     }
 
-    /// The device that was connected as `session` is gone, and is remembered for `expiry`. Returns
-    /// how many others were forgotten for it.
+    /// The device that was connected as `session` is gone, and is remembered for `expiry`, as one
+    /// of up to `share` of its user. Returns how many others were forgotten for it.
     pub(super) fn leave(
         &self,
         (user, device): (&str, &str),
         session: u64,
-        expiry: Duration,
+        (expiry, share): (Duration, usize),
         now: Instant,
     ) -> u64 {
         let mut table = self.lock();
@@ -106,7 +108,7 @@ impl Sessions {
             return 0;
         }
         table.note_gone(key, now + expiry);
-        let mut forgotten = 0;
+        let mut forgotten = u64::from(table.forget_over(user, share));
         while (table.gone.len() > GONE_MAX || table.gone_bytes > GONE_BYTES_MAX)
             && table.forget_first()
         {
@@ -160,6 +162,23 @@ impl Table {
         }
     }
 
+    /// Forgets the first of a user's that are gone, where those are more than `share`.
+    fn forget_over(&mut self, user: &str, share: usize) -> bool {
+        let all = self.sessions.range(key(user, "")..);
+        let of_user = all.take_while(|((of, _), _)| **of == *user);
+        let gone: Vec<_> = of_user
+            .filter_map(|(key, entry)| Some((entry.gone?.0, key)))
+            .collect();
+        let first = gone.iter().min().map(|(_, key)| (*key).clone());
+        match first.filter(|_| gone.len() > share) {
+            Some(first) => {
+                self.forget(&first);
+                true
+            }
+            None => false,
+        }
+    }
+
     fn forget_first(&mut self) -> bool {
         let Some((_, key)) = self.gone.first_key_value() else {
             return false;
@@ -196,7 +215,7 @@ mod tests {
                 .is_some_and(|(_, is_here)| is_here)
         );
         assert_eq!(sessions.gone(), 0);
-        assert_eq!(sessions.leave(who, 1, HOUR, now), 0);
+        assert_eq!(sessions.leave(who, 1, (HOUR, 8), now), 0);
         assert!(
             sessions
                 .find("ada", "phone")
@@ -214,7 +233,7 @@ mod tests {
     fn one_without_expiry_is_forgotten_with_its_connection() {
         let sessions = Sessions::default();
         sessions.enter(("ada", ""), 1, state());
-        sessions.leave(("ada", ""), 1, Duration::ZERO, Instant::now());
+        sessions.leave(("ada", ""), 1, (Duration::ZERO, 8), Instant::now());
         assert!(sessions.find("ada", "").is_none());
     }
 
@@ -224,19 +243,19 @@ mod tests {
         let who = ("ada", "phone");
         sessions.enter(who, 2, state());
         sessions.enter(who, 1, state());
-        assert_eq!(sessions.leave(who, 1, HOUR, now), 0);
+        assert_eq!(sessions.leave(who, 1, (HOUR, 8), now), 0);
         assert!(
             sessions
                 .find("ada", "phone")
                 .is_some_and(|(_, is_here)| is_here)
         );
-        sessions.leave(who, 2, HOUR, now);
+        sessions.leave(who, 2, (HOUR, 8), now);
         sessions.forget(who, 1);
         assert_eq!(sessions.gone(), 1, "an earlier one does not forget it");
         sessions.forget(who, 3);
         assert!(sessions.find("ada", "phone").is_none());
         sessions.enter(who, 4, state());
-        sessions.leave(who, 4, HOUR, now);
+        sessions.leave(who, 4, (HOUR, 8), now);
         sessions.enter(who, 5, state());
         assert_eq!(
             (sessions.gone(), sessions.lock().gone_bytes),
@@ -259,7 +278,7 @@ mod tests {
                 } else {
                     200_000 - number as u32
                 };
-            forgotten += sessions.leave((&user, ""), number, expiry, now);
+            forgotten += sessions.leave((&user, ""), number, (expiry, 8), now);
         }
         assert_eq!((forgotten, sessions.gone()), (3, GONE_MAX));
         assert!(sessions.find("u0", "").is_none());
@@ -275,10 +294,31 @@ mod tests {
         for number in 0..60_000 {
             let user = format!("{long}{number:05}");
             sessions.enter((&user, &long), number, state());
-            forgotten += sessions.leave((&user, &long), number, HOUR, now);
+            forgotten += sessions.leave((&user, &long), number, (HOUR, 8), now);
         }
         assert!(forgotten > 0);
         assert!(sessions.lock().gone_bytes <= GONE_BYTES_MAX);
         assert_eq!(sessions.gone() as u64 + forgotten, 60_000);
+    }
+
+    #[test]
+    fn no_user_drives_out_what_is_remembered_of_another() {
+        let (sessions, now) = (Sessions::default(), Instant::now());
+        sessions.enter(("ada", "phone"), 1, state());
+        sessions.leave(("ada", "phone"), 1, (HOUR, 3), now);
+        let mut forgotten = 0;
+        for number in 2..10 {
+            let device = format!("device {number}");
+            let who = ("eve", &*device);
+            sessions.enter(who, number, state());
+            forgotten += sessions.leave(who, number, (HOUR * 2, 3), now);
+        }
+        assert_eq!((forgotten, sessions.gone()), (5, 4));
+        assert!(sessions.find("ada", "phone").is_some());
+        // The first of those that go first, and neither of users whose names begin alike.
+        assert!(sessions.find("eve", "device 6").is_none());
+        assert!(sessions.find("eve", "device 7").is_some());
+        sessions.enter(("eve2", ""), 10, state());
+        assert_eq!(sessions.leave(("eve2", ""), 10, (HOUR, 3), now), 0);
     }
 }

@@ -245,7 +245,12 @@ async fn a_group_that_a_service_gives_comes_unasked() {
     assert_eq!(ada.messages(1).await, ["group/room x"]);
     // No topic can hold its name.
     let answer = sender.push(&[Target::Group("a+b")], b"x").await;
-    assert_eq!(answer.counts, counts(1, 0, 0, 1));
+    assert_eq!(answer.counts, counts(0, 0, 0, 0));
+    ada.want("user", Qos::AtMostOnce).await;
+    let both = [Target::Group("a+b"), Target::User("ada")];
+    let answer = sender.push(&both, b"y").await;
+    assert_eq!(answer.counts, counts(1, 1, 0, 0));
+    assert_eq!(ada.messages(1).await, ["user y"]);
     assert_eq!(
         ada.unsubscribe(&["group/room"]).await,
         [0],
