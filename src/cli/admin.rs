@@ -1,14 +1,15 @@
 //! How a command reaches the admin door of a running gateway: its address, a credential, and HTTP.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use zeroize::Zeroizing;
 
+use super::args::{read_token, resolve_now};
 use super::check::load;
 use super::exit::Failure;
 use super::output;
@@ -65,10 +66,9 @@ impl DoorArgs {
             Some(path) => Some(read_token(path).map_err(Failure::configuration)?),
             None => {
                 let token = admin.and_then(|admin| admin.token.as_ref());
-                token.map(|token| token.expose().to_owned())
+                token.map(|token| Zeroizing::new(token.expose().to_owned()))
             }
         };
-        let token = token.map(Zeroizing::new);
         Ok(Door {
             host: host(&url)?.to_owned(),
             credential: token.map_or(Credential::None, Credential::Token),
@@ -99,14 +99,11 @@ impl Door {
         deadline: Instant,
     ) -> anyhow::Result<(u16, String)> {
         let host = &*self.host;
-        let has_port = host.parse::<SocketAddr>().is_ok() || host.rsplit_once(':').is_some();
-        let full = if has_port {
-            host.to_owned()
-        } else {
-            format!("{host}:80")
+        let full = match host.ends_with(']') || !host.contains(':') {
+            true => format!("{host}:80"),
+            false => host.to_owned(),
         };
-        let mut addresses = full.to_socket_addrs().context("no such host")?;
-        let address = addresses.next().context("no such host")?;
+        let address = resolve_now(&full)?;
         let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
         let shown = self.credential.headers(method, target);
         // HTTP/1.0: the body comes as it is and ends with the connection.
@@ -144,18 +141,9 @@ impl Credential {
     }
 }
 
-/// A value of a parameter: everything but letters, digits and a few signs as `%XX`.
+/// A value of a parameter.
 pub(super) fn escaped(value: &str) -> String {
-    let mut text = String::new();
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte));
-            }
-            other => text.push_str(&format!("%{other:02X}")),
-        }
-    }
-    text
+    form_urlencoded::byte_serialize(value.as_bytes()).collect()
 }
 
 /// Where a door that listens here is reached from this machine.
@@ -170,12 +158,6 @@ fn reached_at(listen: SocketAddr) -> Result<SocketAddr, Failure> {
         ip => ip,
     };
     Ok(SocketAddr::new(ip, listen.port()))
-}
-
-fn read_token(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path);
-    let text = text.with_context(|| format!("cannot read the token file {}", path.display()))?;
-    Ok(text.trim().to_owned())
 }
 
 /// `HOST:PORT` of a URL without anything behind it.
@@ -238,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_value_is_escaped_byte_by_byte() {
-        assert_eq!(escaped("room/1 & \u{e9}"), "room%2F1%20%26%20%C3%A9");
-        assert_eq!(escaped("a-b_c.d~9Z"), "a-b_c.d~9Z");
+        assert_eq!(escaped("room/1 & \u{e9}"), "room%2F1+%26+%C3%A9");
+        assert_eq!(escaped("a-b_c.d9Z"), "a-b_c.d9Z");
     }
 
     #[test]

@@ -92,6 +92,13 @@ pub(super) fn resolve_now(address: &str) -> anyhow::Result<SocketAddr> {
     first.with_context(|| format!("{address:?} stands for no address"))
 }
 
+/// The token in a file, without the blanks around it.
+pub(super) fn read_token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.with_context(|| format!("cannot read the token file {}", path.display()))?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
 /// A runtime for a command that does one thing at a time.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread()

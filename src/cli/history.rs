@@ -139,10 +139,10 @@ impl History {
     fn look(&self, number: u64) -> CommandResult {
         let door = self.asks.door()?;
         let target = format!("/v1/history/{number}");
-        match asked(&door, ("GET", &target), self.timeout)? {
-            Ok(message) if self.asks.json => output::line(message.to_string())?,
-            Ok(message) => output::line(message_words(&message))?,
-            Err(exit) => return Ok(exit),
+        let message = asked(&door, ("GET", &target), self.timeout)?;
+        match self.asks.json {
+            true => output::line(message.to_string())?,
+            false => output::line(message_words(&message))?,
         }
         Ok(Exit::Ok)
     }
@@ -158,10 +158,7 @@ impl History {
         let first = query.clone();
         let mut is_first = true;
         loop {
-            let page = match page(&door, &query, self.timeout)? {
-                Ok(page) => page,
-                Err(exit) => return Ok(exit),
-            };
+            let page = page(&door, &query, self.timeout)?;
             for row in &page.targets {
                 if self.asks.json {
                     output::line(row.to_string())?;
@@ -191,29 +188,22 @@ fn named(users: &[String], groups: &[String]) -> String {
     users.chain(groups).collect::<Vec<_>>().join("&")
 }
 
-/// One page; an exit code where it was refused, which has been told.
-fn page(door: &Door, query: &str, timeout: Duration) -> Result<Result<Page, Exit>, Failure> {
+/// One page.
+fn page(door: &Door, query: &str, timeout: Duration) -> Result<Page, Failure> {
     let target = format!("/v1/history?{query}");
-    let page = match asked(door, ("GET", &target), timeout)? {
-        Ok(page) => page,
-        Err(exit) => return Ok(Err(exit)),
-    };
-    let page = serde_json::from_value(page).context("the gateway's answer is not a list")?;
-    Ok(Ok(page))
+    let page = asked(door, ("GET", &target), timeout)?;
+    let page = serde_json::from_value(page);
+    Ok(page.context("the gateway's answer is not a list")?)
 }
 
-/// What the gateway answers with 200; else an exit code, and why on standard error.
-fn asked(
-    door: &Door,
-    (method, target): (&str, &str),
-    timeout: Duration,
-) -> Result<Result<Value, Exit>, Failure> {
+/// What the gateway answers with 200.
+fn asked(door: &Door, (method, target): (&str, &str), timeout: Duration) -> Result<Value, Failure> {
     let url = door.url(target);
     let answer = door.ask((method, target), ANSWER_BYTES_MAX, Instant::now() + timeout);
     let (status, text) = answer.with_context(|| format!("no answer of {url}"))?;
     if status == 200 {
         let said = serde_json::from_str(&text);
-        return Ok(Ok(said.with_context(|| format!("{url}: no JSON"))?));
+        return Ok(said.with_context(|| format!("{url}: no JSON"))?);
     }
     let said: Option<Value> = serde_json::from_str(&text).ok();
     let why = said.as_ref().and_then(|said| said["error"].as_str());
@@ -222,8 +212,10 @@ fn asked(
         401 => " (here: --key-id with --key-file, or --token-file)",
         _ => "",
     };
-    output::note(format!("pushgate: {status}: {why}{way_out}"));
-    Ok(Err(exit_of(status)))
+    Err(Failure::Failed {
+        exit: exit_of(status),
+        error: anyhow::anyhow!("{status}: {why}{way_out}"),
+    })
 }
 
 /// What a program that called this may do.

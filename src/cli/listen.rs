@@ -3,10 +3,9 @@
 mod place;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -149,7 +148,10 @@ impl Listen {
 
     fn token(&self) -> Result<Vec<u8>, Failure> {
         match (&self.token_file, &self.user) {
-            (Some(path), _) => read_token(path).map_err(Failure::configuration),
+            (Some(path), _) => {
+                let token = args::read_token(path).and_then(|token| checked(&token));
+                token.map_err(Failure::configuration)
+            }
             (None, Some(user)) => Ok(user.clone().into_bytes()),
             (None, None) => {
                 let text = std::env::var(TOKEN_VARIABLE).map_err(|_| {
@@ -334,12 +336,6 @@ fn path(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("not a path such as / or /push".to_owned()),
     }
-}
-
-fn read_token(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the token file {}", path.display()))?;
-    checked(&text)
 }
 
 fn checked(text: &str) -> anyhow::Result<Vec<u8>> {

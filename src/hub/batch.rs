@@ -142,7 +142,7 @@ pub(super) fn pass(metrics: &Metrics, id: u64, inner: &Inner, cx: &mut Pump) {
         if (attached + 1..=inner.position).contains(&message.seq) {
             metrics.deliveries(outcome, 1);
             message.pass_over(id);
-            cx.has_skipped |= outcome == Outcome::Skipped && message.seq == cx.walking;
+            cx.has_passed |= message.seq == cx.walking;
         }
     }
 }

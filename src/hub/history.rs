@@ -264,16 +264,9 @@ impl Hub {
             seq,
             until: message.kept().map(|kept| kept.expires),
         };
+        let raised = Some(floor).filter(|_| why == Gone::Dropped);
         for lane in &lanes {
-            let mut state = lane.lock();
-            if let Some(shelf) = &mut state.shelf {
-                still.lanes -= u64::from(shelf.remove(seq));
-                if why == Gone::Dropped {
-                    shelf.floor.raise(floor);
-                }
-            }
-            drop(state);
-            self.registry.remove_if_empty(still, lane);
+            self.take_from(still, lane, seq, raised);
         }
         if let Some(gone) = &mut still.gone {
             let until = floor.until.filter(|_| why == Gone::Dropped);
@@ -281,6 +274,19 @@ impl Hub {
         }
         self.metrics.history_removed(why);
         message.leave_history(Arc::strong_count(&message) > 1);
+    }
+
+    /// Takes a message off one shelf; with `floor`, as one that was dropped before its time.
+    fn take_from(&self, still: &mut Still<'_>, lane: &Arc<Lane>, seq: u64, floor: Option<Floor>) {
+        let mut state = lane.lock();
+        if let Some(shelf) = &mut state.shelf {
+            still.lanes -= u64::from(shelf.remove(seq));
+            if let Some(floor) = floor {
+                shelf.floor.raise(floor);
+            }
+        }
+        drop(state);
+        self.registry.remove_if_empty(still, lane);
     }
 
     /// From now on it is noted what is kept no longer.

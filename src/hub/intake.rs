@@ -22,6 +22,7 @@ use super::remembered::{Ended, Id, Known, Remembered};
 use super::requests::{Call, Carried, Change, Outcome, at_once};
 use super::strangers::{Account, Strangers};
 use super::{Hub, KeyUse};
+use crate::metrics::OpLabel;
 use crate::wire::datagram::{Header, Op, ReplyMode, Request, Unverified};
 use crate::wire::reason::{RejectCause, Status};
 use crate::wire::reply::{Reply, encode_reply};
@@ -294,23 +295,9 @@ impl Intake {
         held.usage.note(moment.unix_ms);
         let Asked { op, id, digest, .. } = *asked;
         if is_remembered(op)
-            && let Some(known) = self.remembered.recall(&id, digest)
+            && let Some(recalled) = self.recall(op, &id, digest)
         {
-            let ended = match known {
-                Known::OtherBytes => {
-                    metrics.request(op, Status::BadRequest);
-                    return Taken::OtherBytes;
-                }
-                Known::Ended(ended) => ended,
-                Known::Running(progress) => Ended {
-                    status: Status::Accepted,
-                    counts: progress.counts(),
-                    elapsed_ms: 0,
-                    number: progress.number(),
-                },
-            };
-            metrics.repeats.inc();
-            return Taken::Known(ended);
+            return recalled.map_or(Taken::OtherBytes, Taken::Known);
         }
         if let Some(time_ms) = asked.time_ms {
             cx.skewed(metrics, skew_seconds(moment.unix_ms, time_ms));
@@ -331,6 +318,27 @@ impl Intake {
             }
             Carried::Job(job) => Taken::Job(job),
         }
+    }
+
+    /// The recorded result of a request of this id, or how far it is; `Some(None)` where the id was
+    /// used for another request. Counts either.
+    pub(super) fn recall(
+        &self,
+        op: impl Into<OpLabel>,
+        id: &Id,
+        digest: u64,
+    ) -> Option<Option<Ended>> {
+        let metrics = self.hub.metrics();
+        let ended = match self.remembered.recall(id, digest)? {
+            Known::OtherBytes => {
+                metrics.request(op, Status::BadRequest);
+                return Some(None);
+            }
+            Known::Ended(ended) => ended,
+            Known::Running(progress) => Ended::so_far(Status::Accepted, &progress),
+        };
+        metrics.repeats.inc();
+        Some(Some(ended))
     }
 
     /// Who sent it: a key whose MAC is right, or anybody on this machine where that is allowed.

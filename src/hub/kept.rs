@@ -17,7 +17,7 @@ use super::intake::{Intake, Moment, skew_seconds};
 use super::job::Record;
 use super::keeper::Keeper;
 use super::log::Target;
-use super::remembered::{Ended, Id, Known, Progress};
+use super::remembered::{Ended, Id, Progress};
 use crate::metrics::OpLabel;
 use crate::wire::datagram::Op;
 use crate::wire::frame::Scope;
@@ -115,20 +115,8 @@ impl Intake {
         let id = (key_id, order.id);
         let _alone = self.alone(&order.id);
         held.usage.note(moment.unix_ms);
-        match self.remembered.recall(&id, order.digest) {
-            Some(Known::OtherBytes) => {
-                metrics.request(OpLabel::Purge, Status::BadRequest);
-                return Ordered::OtherBytes;
-            }
-            Some(Known::Ended(ended)) => {
-                metrics.repeats.inc();
-                return Ordered::Repeat(ended);
-            }
-            Some(Known::Running(progress)) => {
-                metrics.repeats.inc();
-                return Ordered::Repeat(Ended::so_far(Status::Accepted, &progress));
-            }
-            None => {}
+        if let Some(recalled) = self.recall(OpLabel::Purge, &id, order.digest) {
+            return recalled.map_or(Ordered::OtherBytes, Ordered::Repeat);
         }
         match self.begin(held, id, order, moment) {
             Ok(job) => Ordered::Job(Box::new(job)),

@@ -218,8 +218,8 @@ impl Lane {
         shelf.is_none_or(|shelf| shelf.take(range, max, is_excepted, out))
     }
 
-    /// Up to `max` kept messages, each with its target, whose numbers lie in `range`, behind the first and up to the
-    /// second, and whose places are behind `since`.
+    /// Up to `max` kept messages, each with its target, whose numbers lie in `range`, behind the
+    /// first and up to the second, and whose places are behind `since`.
     pub(crate) fn numbered(
         &self,
         range: (u64, u64),

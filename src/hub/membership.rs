@@ -12,6 +12,9 @@ use super::session::{Inner, Session, Sink};
 use crate::metrics::Outcome;
 use crate::wire::frame::{GatewayFrame, Scope};
 
+/// Why a client is cut that is behind and changes its groups all the time.
+const TOO_MANY_DEPARTED: &str = "slow consumer: too many changes of groups while it is behind";
+
 impl Hub {
     /// Joins a group unless the session is in it.
     pub(super) fn enter_group(
@@ -133,13 +136,16 @@ impl Hub {
             let mut still = self.log.still();
             let before = self.ahead(&inner);
             let handle = inner.handles.remove(place);
-            if inner.position < self.log.head() {
-                let lane = Arc::clone(&handle.lane);
-                inner.depart(lane, (handle.from, self.log.head()));
-            }
+            let lane = Arc::clone(&handle.lane);
+            let fits = inner.depart(lane, (handle.from, self.log.head()));
             let left = before.saturating_sub(self.ahead(&inner));
             self.metrics.deliveries(Outcome::Left, left);
             self.exit(&mut still, session.id(), &handle, &inner);
+            drop(still);
+            if !fits {
+                self.close_locked(session, &mut inner, self.slow(TOO_MANY_DEPARTED));
+                return;
+            }
         }
         if let Some(user) = inner.user() {
             self.devices.take_away(user, Some(session.device()), group);
@@ -163,10 +169,10 @@ impl Hub {
     }
 
     /// Has what is pushed to its user, or to everyone, come to the session from now on.
-    pub fn unmute<S: ?Sized>(&self, session: &Session<S>, scope: Scope) {
+    pub fn unmute<S: Sink + ?Sized>(&self, session: &Session<S>, scope: Scope) {
         let mut inner = session.lock();
         let still = self.log.still();
-        let (head, position) = (self.log.head(), inner.position);
+        let head = self.log.head();
         let Some(handle) = inner.standing(scope).filter(|handle| handle.muted) else {
             return;
         };
@@ -174,8 +180,8 @@ impl Hub {
         (handle.muted, handle.from) = (false, head);
         drop(still);
         // What is ahead of it may except it as what it was all along.
-        if position < head {
-            inner.depart(lane, (from, head));
+        if !inner.depart(lane, (from, head)) {
+            self.close_locked(session, &mut inner, self.slow(TOO_MANY_DEPARTED));
         }
     }
 

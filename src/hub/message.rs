@@ -12,7 +12,7 @@ use super::lane::{IsExcepted, Lane};
 use super::log::Target;
 use crate::sync::{Mutex, lock};
 use crate::wire::encoding::{Encoding, Head};
-use crate::wire::frame::{GatewayFrame, LENGTH_BYTES, Scope, push_header};
+use crate::wire::frame::{Scope, push_header};
 
 /// Length, type, number, scope and the length of the group's name.
 const PUSH_HEADER_BYTES: usize = 15;
@@ -336,23 +336,14 @@ impl Message {
             others = &other.next;
         };
         let head = heads[usize::from(index)].get_or_init(|| {
+            let push = Head {
+                number: self.number(),
+                scope: self.scope(index),
+                group: self.group(index),
+                payload_len: payload.len(),
+            };
             let mut head = Vec::new();
-            if let Ok(GatewayFrame::Push {
-                number,
-                scope,
-                group,
-                ..
-            }) = GatewayFrame::decode(&native[LENGTH_BYTES..])
-            {
-                let payload_len = payload.len();
-                let push = Head {
-                    number,
-                    scope,
-                    group,
-                    payload_len,
-                };
-                encoding.put_head(&mut head, &push);
-            }
+            encoding.put_head(&mut head, &push);
             head.into_boxed_slice()
         });
         [head, payload]

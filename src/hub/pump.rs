@@ -44,7 +44,7 @@ pub struct Pump {
     /// The place of the message that a walk brings, and whether the session that it visits does not
     /// take it.
     pub(super) walking: u64,
-    pub(super) has_skipped: bool,
+    pub(super) has_passed: bool,
     /// The members that a walk is about to visit.
     pub(super) members: Vec<Arc<Session>>,
 }
@@ -63,14 +63,14 @@ impl Pump {
             batch: Vec::new(),
             passed: Vec::new(),
             walking: 0,
-            has_skipped: false,
+            has_passed: false,
             members: Vec::new(),
         }
     }
 
     /// From now on it is noted whether a session does not take the message at this place.
     pub(super) const fn look_for(&mut self, seq: u64) {
-        (self.walking, self.has_skipped) = (seq, false);
+        (self.walking, self.has_passed) = (seq, false);
     }
 
     /// Merges the counts so far.

@@ -17,7 +17,7 @@ use std::time::Instant;
 use super::control::{CONTROL_FULL, Control};
 use super::end::Ahead;
 use super::grant::Grant;
-use super::handle::{Departed, Handle};
+use super::handle::{DEPARTED_MAX, Departed, Handle};
 use super::lane::{Lag, Lane, Taken};
 use super::message::{Message, Named};
 use super::replay::Replay;
@@ -85,8 +85,8 @@ pub(super) struct Aside {
     /// What its token grants; none without tokens.
     pub(super) grant: Option<Grant>,
     /// Groups that it left while something was ahead of it, which those may be exceptions of. Gone
-    /// when it is level. Bounded by the answers that go with each leave.
-    pub(super) departed: Option<Box<Departed>>,
+    /// when it is level. At most [`DEPARTED_MAX`].
+    pub(super) departed: Vec<Departed>,
     /// What is kept for it from before it came, until it has been sent.
     pub(super) replay: Option<Box<Replay>>,
     /// Some of its handles are for shares of spread messages.
@@ -104,7 +104,7 @@ impl Aside {
             has_own_lanes,
             at_end,
         } = self;
-        let is_bare = grant.is_none() && departed.is_none() && at_end.is_none();
+        let is_bare = grant.is_none() && departed.is_empty() && at_end.is_none();
         is_bare && replay.is_none() && !*has_own_lanes
     }
 }
@@ -193,8 +193,7 @@ impl Inner {
 
     fn departed(&self) -> impl Iterator<Item = &Departed> {
         let aside = self.aside.as_ref();
-        let first = aside.and_then(|aside| aside.departed.as_deref());
-        std::iter::successors(first, |departed| departed.earlier.as_deref())
+        aside.into_iter().flat_map(|aside| &aside.departed)
     }
 
     /// The handle of the lane of all, or of its user's.
@@ -206,22 +205,21 @@ impl Inner {
         }
     }
 
-    /// Notes a membership that has ended while something was ahead of the session.
-    pub(super) fn depart(&mut self, lane: Arc<Lane>, (from, until): (u64, u64)) {
-        let aside = self.aside.get_or_insert_default();
-        let earlier = aside.departed.take();
-        aside.departed = Some(Box::new(Departed {
-            lane,
-            from,
-            until,
-            earlier,
-        }));
+    /// Notes a membership that has ended while something was ahead of the session. False when there
+    /// are too many of them.
+    pub(super) fn depart(&mut self, lane: Arc<Lane>, (from, until): (u64, u64)) -> bool {
+        if until <= from || until <= self.position {
+            return true;
+        }
+        let departed = &mut self.aside.get_or_insert_default().departed;
+        departed.push(Departed { lane, from, until });
+        departed.len() <= DEPARTED_MAX
     }
 
     /// Lets go of the groups that it has left: nothing is ahead of it any more.
     pub(super) fn forget_departed(&mut self) {
         if let Some(aside) = &mut self.aside {
-            aside.departed = None;
+            aside.departed = Vec::new();
             if aside.is_empty() {
                 self.aside = None;
             }

@@ -184,7 +184,8 @@ impl Shelf {
         self.range(after, u64::MAX).next().is_some()
     }
 
-    /// Messages, each with its target, whose numbers lie in (`after`, `upto`], and whose places are behind `since`.
+    /// Messages, each with its target, whose numbers lie in (`after`, `upto`], and whose places are
+    /// behind `since`.
     pub(crate) fn numbered(
         &self,
         (after, upto): (u64, u64),

@@ -37,8 +37,7 @@ impl<'a> Due<'a> {
 
     /// Bytes of its payload.
     pub fn payload_len(&self) -> usize {
-        let [_, payload] = self.message.parts(self.index);
-        payload.len()
+        self.message.payload_len()
     }
 }
 

@@ -226,7 +226,7 @@ impl Spread {
             .unsent
             .as_ref()
             .is_some_and(|unsent| unsent.taken.message.seq == seq);
-        if cx.has_skipped {
+        if cx.has_passed {
             self.counts.refused += 1;
         } else if inner.position >= seq && !in_part {
             self.counts.written += 1;

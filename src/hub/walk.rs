@@ -150,14 +150,10 @@ impl Walk {
             .is_some_and(|unsent| unsent.taken.message.seq == seq);
         // Expired, superseded, not for its door, or live behind a replay: it is not sent, and that
         // is counted.
-        let is_let_go = cx.has_skipped
-            || self.message.is_passed_over(session.id())
-            // The walk of a later one came by first. Whether a live one is taken never changes.
-            || (came_before
-                && self.message.kept().is_none()
-                && session.sink().encoding(&Due::new(&self.message, reached.index)).is_none())
-            || (self.message.kept().is_none()
-                && inner.replay().is_some_and(|replay| seq <= replay.until));
+        let is_live = self.message.kept().is_none();
+        let is_let_go = cx.has_passed
+            || (came_before && self.was_let_go(reached.index, session))
+            || (is_live && inner.replay().is_some_and(|replay| seq <= replay.until));
         if is_let_go {
             self.counts.refused += 1;
         } else if inner.position >= seq && !in_part {
@@ -167,6 +163,15 @@ impl Walk {
         } else {
             self.counts.refused += 1;
         }
+    }
+
+    /// Of a session that passed the message before this walk came, as for a later one: whether it
+    /// was not sent. What was expired or superseded is noted; what is not for its door is so for
+    /// ever, where the message is live.
+    fn was_let_go(&self, index: u16, session: &Arc<Session>) -> bool {
+        let due = Due::new(&self.message, index);
+        self.message.is_passed_over(session.id())
+            || (self.message.kept().is_none() && session.sink().encoding(&due).is_none())
     }
 }
 

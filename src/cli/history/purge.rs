@@ -60,9 +60,8 @@ impl Purge {
                 return Err(Failure::usage("nobody is there to be asked: say --yes"));
             }
             let messages = match self.messages(&door)? {
-                Ok(Some(messages)) => format!(" ({})", counted(messages, "message")),
-                Ok(None) => String::new(),
-                Err(exit) => return Ok(exit),
+                Some(messages) => format!(" ({})", counted(messages, "message")),
+                None => String::new(),
             };
             let question = format!("Remove what is kept for {words}{messages}? [y/N] ");
             if !is_meant(&question)? {
@@ -71,13 +70,12 @@ impl Purge {
             }
         }
         let target = format!("/v1/history?{query}");
-        match asked(&door, ("DELETE", &target), self.timeout)? {
-            Ok(said) if self.asks.json => output::line(said.to_string())?,
-            Ok(said) => {
-                let removed = said["matched"].as_u64().unwrap_or_default();
-                output::line(format!("{} removed", counted(removed, "message")))?;
-            }
-            Err(exit) => return Ok(exit),
+        let said = asked(&door, ("DELETE", &target), self.timeout)?;
+        if self.asks.json {
+            output::line(said.to_string())?;
+        } else {
+            let removed = said["matched"].as_u64().unwrap_or_default();
+            output::line(format!("{} removed", counted(removed, "message")))?;
         }
         Ok(Exit::Ok)
     }
@@ -106,20 +104,19 @@ impl Purge {
     }
 
     /// How many messages there are to be lost; that is not known of a scope.
-    fn messages(&self, door: &Door) -> Result<Result<Option<u64>, Exit>, Failure> {
+    fn messages(&self, door: &Door) -> Result<Option<u64>, Failure> {
         if self.scope.is_some() {
-            return Ok(Ok(None));
+            return Ok(None);
         }
         let query = match self.all {
             true => "limit=1".to_owned(),
             false => self.whose().0,
         };
         let of = |row: &Value| row["messages"].as_u64().unwrap_or_default();
-        Ok(page(door, &query, self.timeout)?.map(|page| {
-            Some(match self.all {
-                true => page.messages,
-                false => page.targets.iter().map(of).sum(),
-            })
+        let page = page(door, &query, self.timeout)?;
+        Ok(Some(match self.all {
+            true => page.messages,
+            false => page.targets.iter().map(of).sum(),
         }))
     }
 }

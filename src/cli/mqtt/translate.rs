@@ -10,7 +10,7 @@ use crate::wire::frame::{
 };
 use crate::wire::mqtt::{
     ClientPacket, Connect, NUMBER, PacketError, Properties, Property, PropertyList, Publish, Qos,
-    ReasonCode, ServerPacket, Subscription, Topic, Value, Version, encode_subscribe,
+    RETRY_AFTER, ReasonCode, ServerPacket, Subscription, Topic, Value, Version, encode_subscribe,
     encode_unsubscribe, split,
 };
 use crate::wire::reason::{CloseCode, RETRY_NEVER};
@@ -250,7 +250,7 @@ impl Translator {
     }
 
     fn close(&mut self, reason: ReasonCode, properties: Properties<'_>, over: CloseCode) {
-        let retry = properties.user("retry-after-ms");
+        let retry = properties.user(RETRY_AFTER);
         let retry = retry.and_then(|retry| retry.parse().ok());
         let words = properties.text(Property::REASON_STRING).unwrap_or_default();
         self.tell(&GatewayFrame::Close {

@@ -127,12 +127,7 @@ impl Hub {
         entry.lanes = left;
         still.bytes -= less;
         for lane in &gone {
-            let mut state = lane.lock();
-            if let Some(shelf) = &mut state.shelf {
-                still.lanes -= u64::from(shelf.remove(seq));
-            }
-            drop(state);
-            self.registry.remove_if_empty(still, lane);
+            self.take_from(still, lane, seq, None);
         }
         Some(Erased { number, targets })
     }

@@ -1,5 +1,7 @@
 //! What a session is not sent: it keeps nothing back for others, and counts as what it was.
 
+use std::task::Waker;
+
 use super::choosy::{Choosy, ada};
 use super::*;
 use crate::hub::{Muted, Resume, Sweep};
@@ -120,4 +122,59 @@ fn what_a_spread_has_skipped_is_not_answered_as_written() {
         assert_eq!(spread.counts(), expected);
     }
     assert_eq!(bench.deliveries(Outcome::Skipped), 1);
+}
+
+/// Each may be what an exception of something ahead of it names.
+#[test]
+fn who_is_behind_and_changes_its_topics_all_the_time_is_cut() {
+    for is_group in [false, true] {
+        let bench = Bench::new(options());
+        bench.keep_for(&[ADA]);
+        bench.keep_for(&[ADA]);
+        let attach = Attach {
+            resume: from_the_oldest(),
+            ..ada()
+        };
+        let client = bench.attach_choosy(&attach, Choosy::new(1, 100));
+        bench.hub.pump(&*client, &mut bench.cx());
+        let member: Arc<Session> = Arc::clone(&client) as _;
+        let mut changes = 0;
+        while client.poll_wants(Waker::noop()).closing.is_none() && changes < 100_000 {
+            // Something comes in between, or there is nothing to note.
+            bench.append(&[Target::User("bob")], b"");
+            if is_group {
+                let _ = bench.hub.join(&member, "room");
+                bench.append(&[Target::Group("room")], b"");
+                bench.hub.leave(&member, "room", &mut bench.cx());
+            } else {
+                bench.hub.mute(&*client, Scope::All, &mut bench.cx());
+                bench.append(&[Target::All], b"");
+                bench.hub.unmute(&*client, Scope::All);
+            }
+            changes += 1;
+        }
+        assert!((100..100_000).contains(&changes), "{changes}");
+        assert_eq!(bench.hub.sessions(), 0);
+    }
+}
+
+#[test]
+fn changes_without_anything_between_are_not_noted() {
+    let bench = Bench::new(options());
+    bench.keep_for(&[ADA]);
+    bench.keep_for(&[ADA]);
+    let attach = Attach {
+        resume: from_the_oldest(),
+        ..ada()
+    };
+    let client = bench.attach_choosy(&attach, Choosy::new(1, 100));
+    bench.hub.pump(&*client, &mut bench.cx());
+    for _ in 0..100_000 {
+        bench.hub.mute(&*client, Scope::All, &mut bench.cx());
+        bench.hub.unmute(&*client, Scope::All);
+    }
+    assert!(client.poll_wants(Waker::noop()).closing.is_none());
+    client.sink().acknowledge();
+    bench.hub.acknowledged(&*client, &mut bench.cx());
+    assert_eq!(client.sink().sent(), [1, 2]);
 }

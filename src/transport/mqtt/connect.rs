@@ -48,8 +48,10 @@ pub(in super::super) fn open(
     let Some(packet) = packet else {
         return Ok(None);
     };
-    if let Err(error) = ClientPacket::decode(&packet, Version::V5) {
-        return Err(malformed(mqtt, &packet, error));
+    match ClientPacket::decode(&packet, Version::V5) {
+        Ok(ClientPacket::Connect(connect)) => mqtt.set_version(connect.version),
+        Ok(_) => {}
+        Err(error) => return Err(malformed(mqtt, &packet, error)),
     }
     let used = packet.used;
     let rest = bytes.split_off(used);
@@ -103,7 +105,6 @@ pub(in super::super) fn attach(
             Turned::Away(CloseCode::Protocol, RETRY_NEVER, "not CONNECT"),
         ));
     };
-    mqtt.set_version(connect.version);
     let newcomer = match check(&connect) {
         Ok(newcomer) => newcomer,
         Err(refused) => return Err(refuse(link, &clients.hub, refused)),

@@ -25,8 +25,8 @@ use crate::hub::{Begun, Closing, Due, Sink};
 use crate::wire::encoding::{Encoding, Head, Protocol, Publishing};
 use crate::wire::frame::{GatewayFrame, Scope};
 use crate::wire::mqtt::{
-    ConnAck, PUBLISH_HEAD_BYTES_MAX, Property, PropertyList, Qos, ReasonCode, ServerPacket, Topic,
-    Value, Version,
+    ConnAck, PUBLISH_HEAD_BYTES_MAX, Property, PropertyList, Qos, RETRY_AFTER, ReasonCode,
+    ServerPacket, Topic, Value, Version,
 };
 use crate::wire::reason::{CloseReason, RETRY_NEVER};
 use state::State;
@@ -34,9 +34,6 @@ use state::State;
 pub(super) use connect::{attach, open};
 pub(super) use serve::take;
 pub use sessions::Sessions;
-
-/// The user property that says after how many milliseconds to come back.
-const RETRY_AFTER: &str = "retry-after-ms";
 
 /// A connection on which MQTT is spoken.
 pub(super) struct Mqtt {

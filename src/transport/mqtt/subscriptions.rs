@@ -5,7 +5,13 @@ use crate::wire::mqtt::{Filter, Qos};
 
 /// The filters that are no group. Two that ask for the same are two subscriptions (MQTT 5, 3.8.4),
 /// so each has a place.
-const STANDING: [&str; 5] = ["user", "user/#", "all", "all/#", "+"];
+const STANDING: [(&str, Filter<'static>); 5] = [
+    ("user", Filter::User),
+    ("user/#", Filter::User),
+    ("all", Filter::All),
+    ("all/#", Filter::All),
+    ("+", Filter::UserAndAll),
+];
 
 /// The subscriptions of one session: few, and bounded by `clients.max_groups`. A session holds them
 /// for days, so most of them take no memory of their own.
@@ -53,9 +59,9 @@ impl Subscriptions {
     /// Those that are no group and match, with their filters.
     fn matching(&self, scope: Scope) -> impl Iterator<Item = (&'static str, Qos)> {
         let all = STANDING.into_iter().zip(self.standing);
-        all.filter_map(move |(filter, qos)| {
-            let asks = Filter::parse(filter).is_ok_and(|asks| asks.matches(scope, ""));
-            qos.filter(|_| asks).map(|qos| (filter, qos))
+        all.filter_map(move |((text, filter), qos)| {
+            let qos = qos.filter(|_| filter.matches(scope, ""))?;
+            Some((text, qos))
         })
     }
 
@@ -92,7 +98,7 @@ impl Subscriptions {
 }
 
 fn place(filter: &str) -> Option<usize> {
-    STANDING.iter().position(|known| *known == filter)
+    STANDING.iter().position(|(text, _)| *text == filter)
 }
 
 #[cfg(test)]
@@ -133,5 +139,12 @@ mod tests {
         all.grant("group/b", Qos::AtLeastOnce);
         all.retain_groups(|group| group == "b");
         assert_eq!(all.groups().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn what_stands_asks_for_what_it_says() {
+        for (text, filter) in STANDING {
+            assert_eq!(Filter::parse(text), Ok(filter));
+        }
     }
 }

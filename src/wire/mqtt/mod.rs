@@ -34,7 +34,7 @@ pub use client::ClientPacket;
 pub use connect::{Connect, Will};
 pub use error::PacketError;
 pub use properties::{Properties, Property, PropertyList, Value};
-pub use publish::{NUMBER, PUBLISH_HEAD_BYTES_MAX, Publish, packet_id, publish_head};
+pub use publish::{NUMBER, PUBLISH_HEAD_BYTES_MAX, Publish, RETRY_AFTER, packet_id, publish_head};
 pub use reason::ReasonCode;
 pub use server::{ConnAck, ServerPacket};
 pub use subscribe::{Filters, Subscription, encode_subscribe, encode_unsubscribe};

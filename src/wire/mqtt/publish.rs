@@ -14,6 +14,9 @@ const DUP: u8 = 0x08;
 /// The name of the user property under which a kept message bears its number.
 pub const NUMBER: &str = "number";
 
+/// That of the one which says after how many milliseconds to come back.
+pub const RETRY_AFTER: &str = "retry-after-ms";
+
 /// No head is longer: five bytes of the fixed header, a topic of `group/` and 255 bytes, the packet
 /// identifier, and the number as a property.
 pub const PUBLISH_HEAD_BYTES_MAX: usize = 5 + 2 + 6 + 255 + 2 + 1 + 1 + 2 + 6 + 2 + 20;

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use pushgate::wire::datagram::{Kick, RequestBody};
+use pushgate::wire::datagram::{Kick, RequestBody, Target};
 use pushgate::wire::mqtt::{Qos, ReasonCode, Version};
+use pushgate::wire::reason::Status;
 
 use super::{ended, gateway};
 use crate::support::baseline::Baseline;
 use crate::support::client::Login;
-use crate::support::mqtt::Entrance;
+use crate::support::eventually;
+use crate::support::mqtt::{Entrance, MqttClient};
 use crate::support::sender::Sender;
 
 #[tokio::test]
@@ -49,7 +51,7 @@ async fn who_says_nothing_for_one_and_a_half_keep_alives_is_cut() {
 
 #[tokio::test]
 async fn a_drain_says_so_and_both_doors_take_over_from_each_other() {
-    let gateway = gateway("");
+    let gateway = gateway("[drain]\nlinger = \"5s\"\n");
     let baseline = Baseline::of(&gateway).await;
     let door = gateway.door("mqtt");
     let mut over_mqtt = Entrance::of(Version::V5, "ada", "phone").enter(door).await;
@@ -75,7 +77,19 @@ async fn a_drain_says_so_and_both_doors_take_over_from_each_other() {
 
     let mut ada = Entrance::of(Version::V5, "ada", "phone").enter(door).await;
     ada.want("user", Qos::AtMostOnce).await;
+    let late = MqttClient::connect(door, Version::V5).await;
     gateway.signal(rustix::process::Signal::TERM);
+    eventually("it drains", async || {
+        let status = sender.push(&[Target::All], b"x").await.status;
+        (status == Status::Draining)
+            .then_some(())
+            .ok_or(format!("{status:?}"))
+    })
+    .await;
+    // Who was accepted before, and says only now who it is, is told as well.
+    let bob = Entrance::of(Version::V5, "bob", "");
+    let (_, granted) = bob.try_enter_over(late).await;
+    assert_eq!(granted.reason, ReasonCode::SERVER_UNAVAILABLE);
     let closed = ada.closed().await.map(|(reason, _)| reason);
     assert_eq!(closed, Some(ReasonCode::SERVER_SHUTTING_DOWN));
     assert_eq!(gateway.finish().await.0, Some(0));

@@ -222,6 +222,22 @@ async fn what_is_too_long_for_the_client_is_skipped_and_counted() {
         .await
         .at("pushgate_deliveries_total", "skipped");
     assert_eq!(skipped, 1);
+    // What it acknowledges says nothing of what was skipped before.
+    ada.want("user", Qos::AtLeastOnce).await;
+    for payload in [&long[..], b"short"] {
+        keep(&sender, user[0], payload, (600, b"")).await;
+    }
+    let short = ada.message().await;
+    assert_eq!(short.payload, b"short");
+    ada.acknowledge(short.packet_id).await;
+    eventually("it is confirmed", async || {
+        let confirmed = gateway.scrape().await.value("pushgate_confirmed_total");
+        (confirmed > 0).then_some(()).ok_or("nothing is".to_owned())
+    })
+    .await;
+    let confirmed = gateway.scrape().await.value("pushgate_confirmed_total");
+    assert_eq!(confirmed, 1);
+    keep_nothing(&gateway).await;
     ada.leave().await;
     baseline.assert_back_at(&gateway).await;
 }
