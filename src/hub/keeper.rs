@@ -28,7 +28,8 @@ use crate::sync::{Mutex, lock};
 use crate::wire::datagram::Targets;
 use thread::Thread;
 
-/// Pushes that wait for the thread; past it a sender is told BUSY. At 64 KB each 64 MiB.
+/// Pushes that wait for their place, in the queue or with the thread; past it a sender is told
+/// BUSY. At 64 KB each 64 MiB.
 const QUEUE: usize = 1024;
 /// When a kept push counts as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub enum Durability {
 /// Where pushes are handed to the thread.
 pub struct Keeper {
     items: SyncSender<Item>,
+    /// How many have no place yet: a thread that waits for the disk holds some of them itself.
+    unplaced: AtomicUsize,
     waiting: Waiting,
     /// The number up to which everything is on disk, where somebody waits for that.
     synced: Option<watch::Receiver<u64>>,
@@ -91,6 +94,7 @@ impl Keeper {
         let (synced, seen) = watch::channel(0);
         let keeper = Arc::new(Self {
             items,
+            unplaced: AtomicUsize::new(0),
             waiting: Waiting::default(),
             synced: (sync == Durability::Always).then_some(seen),
             is_over: AtomicBool::new(false),
@@ -107,25 +111,31 @@ impl Keeper {
             && source.is_some_and(|source| lock(&self.waiting.sources).contains_key(&source))
     }
 
-    /// Hands a push over; `false` when the queue is full.
+    /// Hands a push over; `false` when too many wait.
     pub(super) fn offer(&self, push: Incoming) -> bool {
         let source = push.source;
         self.waiting.add(source);
-        let is_taken = self.items.try_send(Item::Push(push)).is_ok();
+        let fits = self.unplaced.fetch_add(1, Ordering::Relaxed) < QUEUE;
+        let is_taken = fits && self.items.try_send(Item::Push(push)).is_ok();
         if !is_taken {
-            self.waiting.remove(source);
+            self.settled(source);
         }
         is_taken
     }
 
-    /// Hands over what the disk is to forget; it comes back while the queue is full.
+    /// A push of this source has its place, or gets none.
+    fn settled(&self, source: Option<SocketAddr>) {
+        self.unplaced.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.remove(source);
+    }
+
+    /// Hands over what the disk is to forget; it comes back while the queue is full. Where the
+    /// thread has ended nobody is told anything.
     pub(super) fn erase(&self, erasing: Erasing) -> Result<(), Erasing> {
-        let offered = self.items.try_send(Item::Erase(erasing));
-        offered.map_err(|back| match back {
-            TrySendError::Full(Item::Erase(back))
-            | TrySendError::Disconnected(Item::Erase(back)) => back,
-            _ => unreachable!("what comes back is what was offered"),
-        })
+        match self.items.try_send(Item::Erase(erasing)) {
+            Err(TrySendError::Full(Item::Erase(back))) => Err(back),
+            _ => Ok(()),
+        }
     }
 
     /// To wait for a number to be on disk; `None` where nobody has to.

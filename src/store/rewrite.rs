@@ -78,8 +78,11 @@ impl Store {
         if let Some(id) = self.scrubbing.left.last() {
             let at = self.segments.iter().position(|segment| segment.id == *id);
             // Gone where it was removed or joined with others since; then it was written anew.
-            if let Some(at) = at {
-                self.replace(at..=at)?;
+            let replaced = at.map_or(Ok(()), |at| self.replace(at..=at));
+            if let Err(error) = replaced {
+                // The others first: this one may never be read again.
+                self.scrubbing.left.rotate_right(1);
+                return Err(error);
             }
             self.scrubbing.left.pop();
         }

@@ -28,6 +28,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// again at the next start.
 const PURGE_AT_END: Duration = Duration::from_secs(5);
 
+/// What a sync that is under way gets then: less than the daemon waits for all of it.
+const SYNC_AT_END: Duration = Duration::from_secs(8);
+/// Said where the store is left as it is.
+const NOT_CLOSED: &str = "the history is not closed: the next start finds it as after a kill";
+
 /// The store, and how far it is.
 pub(super) struct Thread {
     keeper: Arc<Keeper>,
@@ -44,6 +49,8 @@ pub(super) struct Thread {
     last_sync: Instant,
     last_tidy: Instant,
     is_failing: bool,
+    /// The same of a purge, which the disk may refuse while it takes what is new.
+    is_purge_failing: bool,
     /// A purge that the disk has yet to carry out.
     purge: Option<Purge>,
 }
@@ -76,6 +83,7 @@ impl Thread {
             last_sync: monotonic(),
             last_tidy: monotonic(),
             is_failing: false,
+            is_purge_failing: false,
             purge: None,
         }
     }
@@ -114,18 +122,20 @@ impl Thread {
                 break;
             }
         }
-        // What is under way hands its result over, or never will: the runtime is going.
+        let began = monotonic();
         while self.syncing.is_some() {
             match received.recv_timeout(TICK) {
                 Ok(Item::Synced(synced)) => self.end_sync(synced),
-                Ok(_) => {}
-                Err(_) => return,
+                Err(RecvTimeoutError::Timeout) if since(began) >= SYNC_AT_END => {
+                    let error = "the disk does not end a sync";
+                    return error!(target: "pushgate", error, "{NOT_CLOSED}");
+                }
+                _ => {}
             }
         }
         self.finish_purge();
         if let Err(error) = self.store.close() {
-            let what = "the history is not closed: the next start finds it as after a kill";
-            error!(target: "pushgate", %error, "{what}");
+            error!(target: "pushgate", %error, "{NOT_CLOSED}");
         }
     }
 
@@ -227,13 +237,13 @@ impl Thread {
                 }
             }
         }
-        self.note(result.map(drop), "purge");
+        self.note_purge(result.map(drop));
     }
 
     /// What is left of a purge when the process ends, as far as there is time for it.
     fn finish_purge(&mut self) {
         let began = monotonic();
-        while self.purge.is_some() && !self.is_failing && since(began) < PURGE_AT_END {
+        while self.purge.is_some() && !self.is_purge_failing && since(began) < PURGE_AT_END {
             self.step_purge();
         }
     }
@@ -263,7 +273,7 @@ impl Thread {
         }
         for push in batch {
             let placed = self.hub.place_stored(&push, is_kept);
-            self.keeper.waiting.remove(push.source);
+            self.keeper.settled(push.source);
             // Its job may be gone with the runtime.
             let _ = push.placed.send(placed);
         }
@@ -337,7 +347,29 @@ impl Thread {
                 }
             }
         }
-        metrics.store_failing.set(self.is_failing.into());
+        self.show_failing();
+    }
+
+    /// The same of a purge.
+    fn note_purge(&mut self, result: io::Result<()>) {
+        let was_failing = std::mem::replace(&mut self.is_purge_failing, result.is_err());
+        match result {
+            Ok(()) if was_failing => info!(target: "pushgate", "the purge goes on"),
+            Ok(()) => {}
+            Err(error) => {
+                self.hub.metrics().store_failures.inc();
+                if !was_failing {
+                    let means = "the disk fails: not all that was purged is gone from it yet";
+                    error!(target: "pushgate", %error, "{means}");
+                }
+            }
+        }
+        self.show_failing();
+    }
+
+    fn show_failing(&self) {
+        let is_failing = self.is_failing || self.is_purge_failing;
+        self.hub.metrics().store_failing.set(is_failing.into());
     }
 }
 
