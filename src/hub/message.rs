@@ -1,12 +1,15 @@
 //! One accepted push, immutable and shared by the lanes that it was appended to.
 
+mod heads;
+
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
 
+use self::heads::OtherHeads;
 use super::collapse::CollapseKey;
 use super::lane::{IsExcepted, Lane};
 use super::log::Target;
@@ -34,29 +37,7 @@ pub(crate) struct Message {
     more: Option<Box<More>>,
     totals: Arc<Totals>,
     /// What goes before the payload in other encodings, once somebody needs it.
-    others: Others,
-}
-
-/// The first of the encodings in use, each with the next one.
-type Others = OnceLock<Box<Other>>;
-
-/// Heads in one encoding, by target: each is written for the first client that needs it.
-///
-/// What the history counts for a message stands for one such encoding, too.
-struct Other {
-    encoding: Encoding,
-    heads: SmallVec<[OnceLock<Box<[u8]>>; 1]>,
-    next: Others,
-}
-
-impl Other {
-    fn new(encoding: Encoding, targets: usize) -> Box<Self> {
-        Box::new(Self {
-            encoding,
-            heads: (0..targets).map(|_| OnceLock::new()).collect(),
-            next: OnceLock::new(),
-        })
-    }
+    others: OtherHeads,
 }
 
 /// A target by name: an exception of a kept message holds whether its lane stands or not.
@@ -210,7 +191,7 @@ impl Message {
             exceptions,
             more,
             totals,
-            others: OnceLock::new(),
+            others: OtherHeads::default(),
         };
         if message.kept().is_none() {
             message.count_in_log();
@@ -327,15 +308,7 @@ impl Message {
             return [native, &self.draft.payload];
         }
         let [_, payload] = self.parts(index);
-        let mut others = &self.others;
-        let heads = loop {
-            let other = others.get_or_init(|| Other::new(encoding, self.targets()));
-            if other.encoding == encoding {
-                break &other.heads;
-            }
-            others = &other.next;
-        };
-        let head = heads[usize::from(index)].get_or_init(|| {
+        let head = self.others.head(encoding, (index, self.targets()), || {
             let push = Head {
                 number: self.number(),
                 scope: self.scope(index),
