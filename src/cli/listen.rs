@@ -246,8 +246,12 @@ impl Listener<'_> {
                 }
             };
             match event {
-                // Delivery of kept messages is at least once over reconnects.
-                Event::Push { number, .. } if number != 0 && number <= place.cursor => continue,
+                // Delivery of kept messages is at least once over reconnects. It was handled then,
+                // and is confirmed once more: MQTT holds what is not, and a slot of its window.
+                Event::Push { number, .. } if number != 0 && number <= place.cursor => {
+                    client.ack(number);
+                    continue;
+                }
                 // It is handled when it is printed and its place is kept: then it is confirmed.
                 Event::Push { number, .. } if number != 0 => {
                     self.tell(&event)?;

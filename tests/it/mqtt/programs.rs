@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pushgate::wire::datagram::{Kick, RequestBody, Target};
+use pushgate::wire::frame::Scope;
+use pushgate::wire::mqtt::{
+    ClientPacket, ConnAck, PACKET_BYTES_MAX, Properties, Qos, ReasonCode, ServerPacket, Version,
+    publish_head, split,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::{gateway, keep_nothing};
 use crate::kept::keep;
@@ -13,6 +20,7 @@ use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::process::{Process, await_line};
 use crate::support::sender::Sender;
+use crate::support::within;
 use crate::support::write_secret;
 use crate::tokens::issuer::Issuer;
 
@@ -275,4 +283,59 @@ async fn its_token_is_the_password() {
     assert_eq!(code, Some(1), "{said:?}");
     assert!(said.concat().contains("not authenticated"), "{said:?}");
     baseline.assert_back_at(&gateway).await;
+}
+
+/// A server that sends a kept message twice, as one may that does not know whether it arrived: both
+/// are acknowledged, or its window would hold the second for ever, and one is printed.
+#[tokio::test]
+async fn what_comes_again_is_acknowledged_again() {
+    let server = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let door = server.local_addr().expect("it is bound");
+    let program = listen(
+        door,
+        &["--user", "ada", "--device", "phone", "--count", "2"],
+    );
+    let (mut stream, _) = within("it comes", server.accept()).await.expect("it comes");
+    let (reason, properties) = (ReasonCode::SUCCESS, Properties::default());
+    let mut said = Vec::new();
+    let connack = ConnAck {
+        session_present: false,
+        reason,
+        properties,
+    };
+    ServerPacket::ConnAck(connack).encode(Version::V5, &mut said);
+    let suback = ServerPacket::SubAck {
+        packet_id: 1,
+        properties,
+        codes: &[1, 1],
+    };
+    suback.encode(Version::V5, &mut said);
+    for (qos, number, payload) in [
+        (Qos::AtLeastOnce, 5, "kept"),
+        (Qos::AtLeastOnce, 5, "kept"),
+        (Qos::AtMostOnce, 0, "live"),
+    ] {
+        let (how, whom) = ((Version::V5, qos, false), (Scope::User, ""));
+        publish_head(&mut said, how, whom, number, payload.len());
+        said.extend_from_slice(payload.as_bytes());
+    }
+    stream.write_all(&said).await.expect("it listens");
+    let (mut heard, mut acknowledged) = (Vec::new(), Vec::new());
+    let reading = stream.read_to_end(&mut heard);
+    within("it leaves", reading).await.expect("it leaves");
+    let mut rest = &*heard;
+    while let Some(packet) = split(rest, PACKET_BYTES_MAX).expect("packets") {
+        if let ClientPacket::PubAck { packet_id, .. } =
+            ClientPacket::decode(&packet, Version::V5).expect("a packet")
+        {
+            acknowledged.push(packet_id);
+        }
+        rest = &rest[packet.used..];
+    }
+    assert_eq!(acknowledged, [5, 5]);
+    let (code, printed, _) = program.finish();
+    assert_eq!(
+        (code, &printed[1..]),
+        (Some(0), &["user #5: kept".into(), "user: live".into()][..])
+    );
 }
