@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line makes no sense; clap itself ends with the same code.
     Usage = 2,
-    /// BUSY or TIMEOUT: the gateway has more to do than it can; try again.
+    /// BUSY, TIMEOUT or DRAINING: not now, or not here; try again.
     TryAgain = 3,
     /// The configuration, or a file it names, is wrong (`EX_USAGE` of sysexits).
     Configuration = 64,

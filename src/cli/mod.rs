@@ -49,7 +49,7 @@ use exit::{CommandResult, Exit, Failure};
 #[command(name = "pushgate", arg_required_else_help = true)]
 #[command(version = version::SHORT, long_version = version::LONG)]
 #[command(after_help = "\
-Exit codes: 0 done, 1 failed, 2 usage, 3 BUSY or TIMEOUT (try again), 64 configuration.
+Exit codes: 0 done, 1 failed, 2 usage, 3 BUSY, TIMEOUT or DRAINING (try again), 64 configuration.
 
 Start with `pushgate demo`, which needs no set-up.")]
 struct Cli {
@@ -101,7 +101,7 @@ impl Command {
 }
 
 /// Runs the command that the process was started with and returns its exit code: 0 done, 1 failed,
-/// 2 usage, 3 BUSY or TIMEOUT (try again), 64 configuration.
+/// 2 usage, 3 BUSY, TIMEOUT or DRAINING (try again), 64 configuration.
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command.run() {
         Ok(exit) => exit,

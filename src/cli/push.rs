@@ -36,7 +36,7 @@ Examples:
   pushgate push --to gateway:7400 --key-id 7 --key-file keys/7 --group news --file body.bin
   date | pushgate push --all -
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 BUSY or TIMEOUT (try again), 64 the key file.")]
+Exit codes: 0 done, 1 failed, 2 usage, 3 BUSY, TIMEOUT or DRAINING (try again), 64 the key file.")]
 pub(super) struct Push {
     /// To every session
     #[arg(long)]
@@ -120,6 +120,10 @@ impl Push {
         let targets = self.targets()?;
         if self.collapse.len() > NAME_BYTES_MAX {
             return Err(Failure::usage("a collapse key has at most 255 bytes"));
+        }
+        if self.ttl != 0 && self.spread != 0 {
+            let why = "--spread is for messages that are not kept: leave out --ttl or --spread";
+            return Err(Failure::usage(why));
         }
         let payload = self.payload()?;
         let body = RequestBody::Push {
@@ -288,6 +292,17 @@ mod tests {
             (3600, 250, "score")
         );
         assert_eq!(push.payload().unwrap(), b"");
+    }
+
+    #[test]
+    fn a_message_that_is_kept_is_not_spread() {
+        let both = parse(&["--all", "--ttl", "1h", "--spread", "1s", "hello"]);
+        // Refused before a socket is made.
+        let Err(Failure::Failed { exit, error }) = both.unwrap().run() else {
+            panic!("it was sent");
+        };
+        assert_eq!(exit, Exit::Usage);
+        assert!(error.to_string().contains("--ttl"), "{error}");
     }
 
     #[test]

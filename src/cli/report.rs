@@ -35,12 +35,8 @@ pub(super) fn report(
 pub(super) fn exit(status: Status) -> Exit {
     match status {
         Status::Done => Exit::Ok,
-        Status::Accepted | Status::Timeout | Status::Busy => Exit::TryAgain,
-        Status::BadRequest
-        | Status::Denied
-        | Status::Stale
-        | Status::Draining
-        | Status::NotKept => Exit::Failed,
+        Status::Accepted | Status::Timeout | Status::Busy | Status::Draining => Exit::TryAgain,
+        Status::BadRequest | Status::Denied | Status::Stale | Status::NotKept => Exit::Failed,
     }
 }
 
@@ -56,21 +52,41 @@ pub(super) fn words(op: Op, outcome: &Outcome) -> String {
         Status::Busy => {
             "busy: a bound was reached and nothing was done; try again later".to_owned()
         }
-        Status::BadRequest => {
-            "bad request: malformed, over a limit, or not in this version; nothing was done"
-                .to_owned()
-        }
+        Status::BadRequest => format!("bad request: nothing was done; {}", suspects(op)),
         Status::Denied => "denied: the key may not do this; nothing was done".to_owned(),
         Status::Stale => format!(
-            "stale: the gateway's clock is {} ms ahead of this one, or it forgot what went before \
-             its start; whether an earlier datagram of this request was carried out is not known",
-            outcome.clock_ahead_ms
+            "stale: {}, or it forgot what went before its start; whether an earlier datagram of \
+             this request was carried out is not known",
+            clock_words(outcome.clock_ahead_ms)
         ),
-        Status::Draining => "draining: the gateway is shutting down; nothing was done".to_owned(),
+        Status::Draining => {
+            "draining: the gateway is shutting down; nothing was done; try again later, or at \
+             another gateway"
+                .to_owned()
+        }
         Status::NotKept => {
             format!("not kept: it could not be stored and was sent as a live one; {tally}")
         }
     }
+}
+
+/// What may be wrong with a request that the protocol allows: the answer does not say it, and the
+/// bounds are the gateway's configuration.
+const fn suspects(op: Op) -> &'static str {
+    match op {
+        Op::Push => {
+            "look at the gateway's limits: --ttl up to history.max_ttl (7d by default), --spread \
+             up to push.max_spread (10m), a message up to push.max_payload (65000 bytes)"
+        }
+        _ => "it is malformed, or the gateway is of another version",
+    }
+}
+
+/// "the gateway's clock is 8 ms behind".
+fn clock_words(ahead_ms: i64) -> String {
+    let ms = ahead_ms.unsigned_abs();
+    let side = if ahead_ms < 0 { "behind" } else { "ahead" };
+    format!("the gateway's clock is {ms} ms {side}")
 }
 
 /// The counts of an operation, in its own words, and the time it took.
@@ -95,11 +111,8 @@ fn tally(op: Op, outcome: &Outcome) -> String {
         Op::Ping => {
             let milliseconds = outcome.round_trip.as_secs_f64() * 1e3;
             let bytes = counted(outcome.tail.len() as u64, "byte");
-            let ahead_ms = outcome.clock_ahead_ms;
-            return format!(
-                "{bytes} came back in {milliseconds:.1} ms; the gateway's clock is {ahead_ms} ms \
-                 ahead"
-            );
+            let clock = clock_words(outcome.clock_ahead_ms);
+            return format!("{bytes} came back in {milliseconds:.1} ms; {clock}");
         }
     };
     format!("{tally} ({} ms)", outcome.elapsed_ms)
@@ -203,11 +216,33 @@ mod tests {
     }
 
     #[test]
+    fn a_push_over_a_limit_is_told_which_limits_there_are() {
+        let words = words(Op::Push, &outcome(Status::BadRequest));
+        for limit in ["history.max_ttl", "push.max_spread", "push.max_payload"] {
+            assert!(words.contains(limit), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_clock_is_ahead_or_behind_and_never_less_than_nothing() {
+        let mut outcome = outcome(Status::Done);
+        for (ahead_ms, expected) in [
+            (-8, "clock is 8 ms behind"),
+            (0, "clock is 0 ms ahead"),
+            (8, "clock is 8 ms ahead"),
+        ] {
+            outcome.clock_ahead_ms = ahead_ms;
+            let words = words(Op::Ping, &outcome);
+            assert!(words.ends_with(expected), "{words}");
+        }
+    }
+
+    #[test]
     fn only_done_is_success_and_only_what_may_pass_is_try_again() {
         for status in Status::ALL {
             let expected = match status.word() {
                 "done" => Exit::Ok,
-                "accepted" | "timeout" | "busy" => Exit::TryAgain,
+                "accepted" | "timeout" | "busy" | "draining" => Exit::TryAgain,
                 _ => Exit::Failed,
             };
             assert_eq!(exit(status), expected, "{status}");
