@@ -45,7 +45,7 @@ impl PlaceFile {
                 epoch: 0,
                 cursor: 0,
             },
-            text => serde_json::from_str(text).with_context(what)?,
+            text => serde_json::from_str(text).with_context(|| damaged(path))?,
         };
         let file = Self {
             path: path.to_owned(),
@@ -77,6 +77,16 @@ impl PlaceFile {
         let written = replace(&self.path, &format!("{text}\n"));
         written.with_context(|| format!("cannot write {}", self.path.display()))
     }
+}
+
+/// What to do about a file that is none of ours, or is not whole any more.
+fn damaged(path: &Path) -> String {
+    format!(
+        "cannot resume from {}: it does not say {{\"epoch\":E,\"cursor\":C}}. If it is this \
+         client's, remove it: everything that is kept comes once more then, and nothing is missed. \
+         If it is not, name another file",
+        path.display()
+    )
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -137,7 +147,10 @@ mod tests {
             "17",
         ] {
             fs::write(&path, text).unwrap();
-            assert!(PlaceFile::open(&path).is_err(), "{text}");
+            let Err(error) = PlaceFile::open(&path) else {
+                panic!("{text} was taken");
+            };
+            assert!(format!("{error:#}").contains("remove it"), "{error:#}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         assert!(PlaceFile::open(&directory.path().join("no/such/directory")).is_err());
