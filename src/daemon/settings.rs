@@ -195,6 +195,8 @@ pub enum AuthMode {
 pub struct Auth {
     /// How a client says who it is.
     pub mode: AuthMode,
+    /// The name under which the key of the section itself stands there, if it has one.
+    pub own_key: Option<&'static str>,
     /// Mode "none" may stand on a listener that is not loopback.
     pub insecure: bool,
 }

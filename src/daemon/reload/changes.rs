@@ -1,7 +1,10 @@
 //! What differs between the settings that run and those of a file, key by key, and which of it can
 //! hold without a restart.
 
-use super::super::settings::{Admin, Auth, Clients, Drain, History, Key, Log, Push, Settings, Udp};
+use super::super::settings::{
+    Admin, Auth, AuthMode, Clients, Drain, History, Key, Log, Push, Settings, Udp,
+};
+use crate::transport::auth::Options;
 
 /// What a file brings.
 #[derive(Debug)]
@@ -86,10 +89,7 @@ impl Changes {
             restart path = "history.path",
             restart sync = "history.sync",
         });
-        section!(changes, &file.auth, auth = Auth {
-            live mode = "auth.mode",
-            live insecure = "auth.insecure",
-        });
+        changes.auth(&file.auth);
         changes.keys(&file.keys);
         section!(changes, &file.admin, admin = Admin {
             restart listen = "admin.listen",
@@ -160,6 +160,29 @@ impl Changes {
         }
     }
 
+    /// What tokens are checked against is named key by key: an operator who exchanges a secret is
+    /// told of that secret.
+    fn auth(&mut self, file: &Auth) {
+        let Auth {
+            mode,
+            own_key,
+            insecure,
+        } = file;
+        let running = &mut self.settings.auth;
+        match (&running.mode, mode) {
+            (AuthMode::Jwt(was), AuthMode::Jwt(is)) => {
+                let own_key = own_key.or(running.own_key).unwrap_or("keys");
+                self.applied.append(&mut tokens((was, is), own_key));
+            }
+            (was, is) if was != is => self.applied.push("auth.mode".to_owned()),
+            _ => {}
+        }
+        if running.insecure != *insecure {
+            self.applied.push("auth.insecure".to_owned());
+        }
+        running.clone_from(file);
+    }
+
     /// Keys are told apart by their id, wherever they stand.
     fn keys(&mut self, file: &[Key]) {
         let running = &self.settings.keys;
@@ -181,6 +204,40 @@ impl Changes {
             self.applied.append(&mut changed);
         }
     }
+}
+
+/// The keys of `[auth]` in which these differ; `own_key` is the one that stands in the section.
+fn tokens((was, is): (&Options, &Options), own_key: &str) -> Vec<String> {
+    let Options {
+        keys,
+        audience,
+        issuer,
+    } = is;
+    let mut changed = Vec::new();
+    let told = |kid: &Option<String>, what: &str, own: &str| match kid {
+        Some(kid) => format!("auth.keys ({kid:?} {what})"),
+        None => format!("auth.{own}"),
+    };
+    for (kid, key) in keys {
+        match was.keys.iter().find(|old| old.0 == *kid) {
+            None => changed.push(told(kid, "is new", own_key)),
+            Some((_, old)) if old.algorithm() != key.algorithm() => {
+                changed.push(told(kid, "changed", "algorithm"));
+            }
+            Some((_, old)) if old != key => changed.push(told(kid, "changed", own_key)),
+            Some(_) => {}
+        }
+    }
+    let is_gone = |old: &&(Option<String>, _)| keys.iter().all(|new| new.0 != old.0);
+    let gone = was.keys.iter().filter(is_gone);
+    changed.extend(gone.map(|(kid, _)| told(kid, "is gone", own_key)));
+    if was.audience != *audience {
+        changed.push("auth.audience".to_owned());
+    }
+    if was.issuer != *issuer {
+        changed.push("auth.issuer".to_owned());
+    }
+    changed
 }
 
 fn is_same(old: &Key, new: &Key) -> bool {

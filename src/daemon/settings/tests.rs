@@ -188,6 +188,7 @@ fn every_key_with_a_default_can_be_set() {
         settings.auth,
         Auth {
             mode: AuthMode::None,
+            own_key: None,
             insecure: true
         }
     );

@@ -26,7 +26,7 @@ pub(super) fn auth(table: Table<'_>) -> Auth {
     let modes = [("none", false), ("jwt", true)];
     let is_jwt = table.choice("mode", false, &modes);
     let insecure = table.flag("insecure", false);
-    let options = options(&table, is_jwt);
+    let (options, own_key) = options(&table, is_jwt);
     if !is_jwt {
         // Most likely the mode was forgotten, and then anybody would be any user.
         for key in OF_TOKENS.into_iter().filter(|key| table.is_set(key)) {
@@ -39,10 +39,14 @@ pub(super) fn auth(table: Table<'_>) -> Auth {
         true => AuthMode::Jwt(options),
         false => AuthMode::None,
     };
-    Auth { mode, insecure }
+    Auth {
+        mode,
+        own_key,
+        insecure,
+    }
 }
 
-fn options(table: &Table<'_>, is_jwt: bool) -> Options {
+fn options(table: &Table<'_>, is_jwt: bool) -> (Options, Option<&'static str>) {
     let words = Algorithm::ALL.map(|algorithm| (algorithm.word(), Some(algorithm)));
     let default = table.choice("algorithm", None, &words);
     let audience = some_text(table, "audience");
@@ -52,6 +56,7 @@ fn options(table: &Table<'_>, is_jwt: bool) -> Options {
     // Asked for in any case, or they would count as unknown.
     let is_own = ["secret", "secret_file", "public_key_file"].map(|key| table.is_set(key));
     let own = material(table, default, is_own.contains(&true) && is_jwt);
+    let (own_key, own) = own.unzip();
     keys.extend(own.map(|key| (None, key)));
     let is_empty = !is_own.contains(&true) && tables.is_empty();
     if is_jwt && is_empty {
@@ -64,13 +69,14 @@ fn options(table: &Table<'_>, is_jwt: bool) -> Options {
         let algorithm = entry.choice("algorithm", default, &words);
         let key = material(&entry, algorithm, true);
         entry.finish();
-        keys.extend(kid.zip(key).map(|(kid, key)| (Some(kid), key)));
+        keys.extend(kid.zip(key).map(|(kid, (_, key))| (Some(kid), key)));
     }
-    Options {
+    let options = Options {
         keys,
         audience,
         issuer,
-    }
+    };
+    (options, own_key)
 }
 
 fn kid<'a>(table: &Table<'a>, seen: &mut Vec<&'a str>) -> Option<String> {
@@ -94,8 +100,13 @@ fn kid<'a>(table: &Table<'a>, seen: &mut Vec<&'a str>) -> Option<String> {
     Some(kid.to_owned())
 }
 
-/// The one key that a table holds; `is_needed` where there has to be one.
-fn material(table: &Table<'_>, algorithm: Option<Algorithm>, is_needed: bool) -> Option<Key> {
+/// The one key that a table holds, behind the name under which it stands there; `is_needed` where
+/// there has to be one.
+fn material(
+    table: &Table<'_>,
+    algorithm: Option<Algorithm>,
+    is_needed: bool,
+) -> Option<(&'static str, Key)> {
     let (secret, file) = (table.text("secret"), table.text("secret_file"));
     let public = table.text("public_key_file");
     if !is_needed {
@@ -166,6 +177,7 @@ fn material(table: &Table<'_>, algorithm: Option<Algorithm>, is_needed: bool) ->
         table.problem(name, error, way_out);
     })
     .ok()
+    .map(|key| (name, key))
 }
 
 fn some_text(table: &Table<'_>, key: &'static str) -> Option<String> {

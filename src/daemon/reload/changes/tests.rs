@@ -101,8 +101,15 @@ fn readme() -> BTreeMap<String, bool> {
 }
 
 /// Keys with a test of their own.
-const APART: [&str; 6] = [
+const APART: [&str; 13] = [
+    "auth.algorithm",
+    "auth.audience",
+    "auth.issuer",
+    "auth.keys",
     "auth.mode",
+    "auth.public_key_file",
+    "auth.secret",
+    "auth.secret_file",
     "history.sync",
     "listeners.origins",
     "listeners.proxy_protocol",
@@ -138,6 +145,66 @@ fn which_pages_may_connect_changes_while_their_door_stands() {
     assert_eq!(between(&one, &one), (String::new(), String::new()));
     let restart = (String::new(), "listeners[0].protocol".to_owned());
     assert_eq!(between(&one, ""), restart);
+}
+
+#[test]
+fn of_what_tokens_are_checked_against_each_key_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.toml");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    };
+    // A point that is Ed25519's base, as RFC 8410 writes it down.
+    let prefix = "302a300506032b6570032100";
+    let point = format!("58{}", "66".repeat(31));
+    write("public.pem", &pem(&format!("{prefix}{point}")));
+    let applied = |running: &str, file: &str| {
+        let parsed = |text: &str| {
+            let text = format!("[auth]\n{text}\n");
+            Settings::parse(&text, &path).unwrap_or_else(|problems| panic!("{problems}"))
+        };
+        let (running, file) = (parsed(running), parsed(file));
+        let changes = Changes::between(&running, &file, running.push.max_payload);
+        assert!(changes.needs_restart.is_empty(), "{changes:?}");
+        assert_eq!(changes.settings.auth, file.auth);
+        changes.applied.join(", ")
+    };
+    let other = SECRET.replace("0001", "ffff");
+    let secret = |hex: &str| format!("mode = \"jwt\"\nalgorithm = \"HS256\"\nsecret = \"{hex}\"\n");
+    let one = secret(SECRET);
+    assert_eq!(applied("", &one), "auth.mode");
+    assert_eq!(applied(&one, ""), "auth.mode");
+    assert_eq!(applied(&one, &one), "");
+    assert_eq!(applied(&one, &secret(&other)), "auth.secret");
+    let in_file = "mode = \"jwt\"\nalgorithm = \"HS256\"\nsecret_file = \"secret\"\n";
+    write("secret", &other);
+    assert_eq!(applied(&one, in_file), "auth.secret_file");
+    write("secret", SECRET);
+    assert_eq!(applied(&one, in_file), "", "the same, in another place");
+    let public = "mode = \"jwt\"\nalgorithm = \"EdDSA\"\npublic_key_file = \"public.pem\"\n";
+    assert_eq!(applied(&one, public), "auth.algorithm");
+    for key in ["audience", "issuer"] {
+        let more = format!("{one}{key} = \"push\"\n");
+        assert_eq!(applied(&one, &more), format!("auth.{key}"));
+    }
+    let by_kid = |hex: &str| format!("{one}[[auth.keys]]\nkid = \"a\"\nsecret = \"{hex}\"\n");
+    let two = by_kid(&other);
+    assert_eq!(applied(&one, &two), "auth.keys (\"a\" is new)");
+    assert_eq!(applied(&two, &one), "auth.keys (\"a\" is gone)");
+    assert_eq!(applied(&two, &by_kid(SECRET)), "auth.keys (\"a\" changed)");
+}
+
+/// A public key of these hexadecimal digits (RFC 7468, 13).
+fn pem(hex: &str) -> String {
+    use base64::Engine as _;
+    let bytes: Vec<u8> = (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect();
+    let body = base64::engine::general_purpose::STANDARD.encode(bytes);
+    format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
 }
 
 #[test]
