@@ -141,9 +141,10 @@ fn summary(settings: &Settings) -> String {
         line(
             "clients",
             format!(
-                "{} ({}){}",
+                "{} ({}), {}{}",
                 listener.address,
                 listener.name,
+                listener.protocol,
                 before(listener)
             ),
         );
@@ -254,11 +255,18 @@ mod tests {
     #[test]
     fn the_summary_names_every_door_and_no_secret() {
         let secret = "ab".repeat(32);
-        let text = format!("[[keys]]\nid = 7\nsecret = \"{secret}\"\n");
+        let text = format!(
+            "[[keys]]\nid = 7\nsecret = \"{secret}\"\n[[listeners]]\n\
+             [[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:7402\"\n\
+             protocol = \"websocket\"\n[[listeners]]\nname = \"things\"\n\
+             address = \"127.0.0.1:1883\"\nprotocol = \"mqtt\"\n"
+        );
         let settings = Settings::parse(&text, Path::new("test.toml")).unwrap();
         let summary = summary(&settings);
         for door in [
-            "127.0.0.1:7400 (native)",
+            "127.0.0.1:7400 (native), native\n",
+            "127.0.0.1:7402 (web), websocket\n",
+            "127.0.0.1:1883 (things), mqtt\n",
             "127.0.0.1:7400 (UDP)",
             "http://127.0.0.1:7401/",
         ] {

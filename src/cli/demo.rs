@@ -113,7 +113,7 @@ async fn tell(clients: u32, addresses: &Addresses) -> CommandResult {
         "A gateway, {clients} clients and a sender, in this process, over real sockets.\n\n\
          1. The gateway listens: for clients on {}, for senders on {} (UDP),\n   \
          and for you on http://{}/ while this runs.",
-        addresses.native, addresses.udp, addresses.admin
+        addresses.clients, addresses.udp, addresses.admin
     ))?;
     let mut sender = ready(addresses.udp).await?;
     let before = Tasks::read(addresses.admin).await?;
@@ -121,7 +121,7 @@ async fn tell(clients: u32, addresses: &Addresses) -> CommandResult {
     say(&format!(
         "\n2. {clients} clients connect, and half of them are in the group \"{GROUP}\"."
     ))?;
-    let crowd = connect(clients, addresses.native).await?;
+    let crowd = connect(clients, addresses.clients).await?;
 
     say("\n3. A sender pushes, one datagram each, and is answered what became of it.\n")?;
     let somebody = user(1);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use socket2::Socket;
+use tracing::field::display;
 use tracing::info;
 
 use super::settings::Settings;
@@ -12,6 +13,7 @@ use super::systemd::{ADMIN, Places, Sockets, UDP};
 use crate::transport::admin;
 use crate::transport::listener::Listening;
 use crate::transport::socket;
+use crate::wire::encoding::Protocol;
 
 /// A gateway that could not accept must not say that it is ready.
 const NO_SPARE: &str = "cannot hold descriptors back for the moment when there are none left";
@@ -19,12 +21,31 @@ const NO_SPARE: &str = "cannot hold descriptors back for the moment when there a
 /// Where a gateway listens, as bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Clients; the first listener.
-    pub native: SocketAddr,
+    /// Clients: the first listener, whatever it speaks.
+    pub clients: SocketAddr,
+    /// The first listener of each protocol, in the order of [`Protocol::ALL`].
+    spoken: [Option<SocketAddr>; Protocol::ALL.len()],
     /// Datagrams.
     pub udp: SocketAddr,
     /// HTTP for operators.
     pub admin: SocketAddr,
+}
+
+impl Addresses {
+    /// The first listener at which this is spoken.
+    pub const fn speaking(&self, protocol: Protocol) -> Option<SocketAddr> {
+        self.spoken[protocol.index()]
+    }
+
+    /// One line, which scripts wait for: an address under the name of each protocol that is spoken
+    /// at a listener.
+    pub(super) fn log_ready(&self) {
+        let Self { udp, admin, .. } = self;
+        let of = |protocol| self.speaking(protocol).map(display);
+        let (native, mqtt) = (of(Protocol::Native), of(Protocol::Mqtt));
+        let websocket = of(Protocol::WebSocket);
+        info!(target: "pushgate", native, websocket, mqtt, %udp, %admin, "ready");
+    }
 }
 
 /// The doors, open: the kernel queues what comes.
@@ -74,8 +95,14 @@ pub(super) fn open(settings: &Settings, sockets: Sockets) -> anyhow::Result<Open
     };
     let admin = admin::Listening::new(admin).context(NO_SPARE)?;
     let first = listeners.first().context("no listener is configured")?;
+    let clients = first.socket.local_addr()?;
+    let mut spoken = [None; Protocol::ALL.len()];
+    for (listener, open) in settings.listeners.iter().zip(&listeners) {
+        spoken[listener.protocol.index()].get_or_insert(open.socket.local_addr()?);
+    }
     let addresses = Addresses {
-        native: first.socket.local_addr()?,
+        clients,
+        spoken,
         udp: udp.local_addr()?,
         admin: admin.address(),
     };

@@ -209,7 +209,8 @@ impl Gateway {
             .map(|store| history::serve(store, &settings.history, &self.parts, own));
         for (listener, entrance) in self.listeners.into_iter().zip(&*self.parts.entrances) {
             let address = listener.socket.local_addr().context("a listener")?;
-            info!(target: "pushgate", door = entrance.name(), %address, "listening");
+            let (door, protocol) = (entrance.name(), entrance.protocol());
+            info!(target: "pushgate", door, %protocol, %address, "listening");
             let doors = Arc::clone(&self.parts.doors);
             let serve = doors.serve(listener, Arc::clone(entrance), stop.clone());
             ledger.spawn(Kind::Listener, serve);
@@ -249,7 +250,7 @@ impl Gateway {
         ledger.spawn(Kind::Heartbeat, overload);
         let heartbeat = heartbeat::heartbeat(self.parts.clone(), told, watches, stop);
         ledger.spawn(Kind::Heartbeat, heartbeat);
-        let Addresses { native, udp, admin } = self.addresses;
+        let addresses = self.addresses;
         let early = self.remembers_from_ms.saturating_sub(self.clock.now_ms());
         let mut shutdown = std::pin::pin!(shutdown);
         tokio::select! {
@@ -257,8 +258,9 @@ impl Gateway {
             // Until then a request cannot be told from one that an earlier process carried out.
             () = sleep(Duration::from_millis(early)) => {
                 self.phase.advance(Phase::Ready);
-                info!(target: "pushgate", %native, %udp, %admin, "ready");
-                self.notify.ready(&format!("serves: clients {native}, services {udp}"));
+                addresses.log_ready();
+                let Addresses { clients, udp, .. } = addresses;
+                self.notify.ready(&format!("serves: clients {clients}, services {udp}"));
                 shutdown.await;
             }
         }

@@ -63,7 +63,7 @@ async fn tasks_that_nothing_explains_are_found_and_forgotten_when_they_end() {
     let mut clients = Vec::new();
     for number in 0..3 * LEAKED {
         let login = Login::user(format!("user-{number}"));
-        clients.push(login.enter(addresses.native).await);
+        clients.push(login.enter(addresses.clients).await);
     }
     let mut leaked = Vec::new();
     for kind in [Kind::Session, Kind::PushHandler] {

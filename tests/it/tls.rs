@@ -276,7 +276,7 @@ async fn a_new_certificate_is_shown_to_new_clients_and_drops_nobody() {
     let settings = Settings::parse(&text, &authority.path("pushgate.toml"));
     let gateway = pushgate::daemon::Gateway::bind(settings.expect("it can be run")).await;
     let gateway = gateway.expect("free ports");
-    let (native, hub) = (gateway.addresses().native, Arc::clone(gateway.hub()));
+    let (native, hub) = (gateway.addresses().clients, Arc::clone(gateway.hub()));
     let door = Arc::clone(gateway.doors().next().expect("a listener"));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(gateway.run(async {

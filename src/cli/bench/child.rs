@@ -182,12 +182,12 @@ fn ready(log: impl Read + Send + 'static) -> anyhow::Result<[SocketAddr; 3]> {
 }
 
 fn doors(line: &str) -> Option<[SocketAddr; 3]> {
-    let (_, fields) = line.split_once("ready native=")?;
-    let mut fields = fields.split_ascii_whitespace();
-    let native = fields.next()?.parse().ok()?;
-    let udp = fields.next()?.strip_prefix("udp=")?.parse().ok()?;
-    let admin = fields.next()?.strip_prefix("admin=")?.parse().ok()?;
-    Some([native, udp, admin])
+    let (_, fields) = line.split_once("pushgate: ready ")?;
+    let mut doors = fields
+        .split_ascii_whitespace()
+        .map_while(|field| field.split_once('=')?.1.parse().ok());
+    // One listener, under the name of what it speaks; services; operators.
+    Some([doors.next()?, doors.next()?, doors.next()?])
 }
 
 #[cfg(test)]
@@ -197,10 +197,14 @@ mod tests {
 
     #[test]
     fn the_doors_are_read_from_the_line_of_the_log() {
-        let line = "2026-01-02T03:04:05Z  INFO pushgate: ready native=127.0.0.1:1 udp=127.0.0.1:2 \
-                    admin=127.0.0.1:3\n";
-        let ports = doors(line).unwrap().map(|door| door.port());
-        assert_eq!(ports, [1, 2, 3]);
+        for protocol in Protocol::ALL {
+            let line = format!(
+                "2026-01-02T03:04:05Z  INFO pushgate: ready {protocol}=127.0.0.1:1 \
+                 udp=127.0.0.1:2 admin=127.0.0.1:3\n"
+            );
+            let ports = doors(&line).unwrap().map(|door| door.port());
+            assert_eq!(ports, [1, 2, 3]);
+        }
         assert!(doors("INFO pushgate: draining").is_none());
     }
 

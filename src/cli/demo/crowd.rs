@@ -259,7 +259,7 @@ mod tests {
             let count = || {
                 connected.fetch_add(1, Ordering::Relaxed);
             };
-            let crowd = Crowd::connect(CLIENTS, addresses.native, count)
+            let crowd = Crowd::connect(CLIENTS, addresses.clients, count)
                 .await
                 .unwrap();
             assert_eq!(connected.load(Ordering::Relaxed), CLIENTS);

@@ -254,7 +254,11 @@ pub(crate) fn ready(line: &str) -> Option<[SocketAddr; 3]> {
         return None;
     }
     let address = |door| fields.get(door)?.as_str()?.parse().ok();
-    Some([address("native")?, address("udp")?, address("admin")?])
+    // Each listener stands under what it speaks; nobody has none.
+    let clients = ["native", "websocket", "mqtt"]
+        .into_iter()
+        .find_map(address);
+    Some([clients?, address("udp")?, address("admin")?])
 }
 
 /// The configuration with the defaults of tests where it says nothing.
