@@ -48,6 +48,11 @@ impl Viewer<'_> {
     pub fn may_see(&self, scope: Scope, name: &str) -> bool {
         self.0.may_reach(Target::of(scope, name))
     }
+
+    /// The same of each of these.
+    pub fn may_see_all(&self, targets: &[Target<'_>]) -> bool {
+        targets.iter().all(|target| self.0.may_reach(*target))
+    }
 }
 
 /// An order to take messages away.

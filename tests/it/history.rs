@@ -256,7 +256,10 @@ async fn a_key_sees_and_removes_what_it_may_push_to_and_nothing_else() {
     );
     for number in [of_ada, both] {
         let said = get(&room, &format!("/v1/history/{number}")).await;
-        assert_eq!(said.told(), (403, "denied"), "{number}");
+        // As one that nobody has pushed: no key learns what others have.
+        let none = get(&room, "/v1/history/4711").await;
+        assert_eq!((said.code, &said.body), (404, &none.body), "{number}");
+        assert_eq!(none.code, 404);
         assert_eq!(get(&api, &format!("/v1/history/{number}")).await.code, 200);
     }
     assert_eq!(
@@ -275,6 +278,10 @@ async fn a_key_sees_and_removes_what_it_may_push_to_and_nothing_else() {
             "{denied}"
         );
         assert_eq!(purge(&root, denied).await.code, 401, "{denied}");
+    }
+    for number in [of_ada, 4711] {
+        let said = get(&other, &format!("/v1/history/{number}")).await;
+        assert_eq!(said.told(), (403, "denied"), "whichever it asks for");
     }
     assert_eq!(get(&other, "/v1/history").await.told(), (403, "denied"));
     assert_eq!(get(&root, "/v1/history").await.code, 401);

@@ -16,7 +16,9 @@ pub(super) fn header() -> String {
 pub(super) fn row_words(row: &Value) -> String {
     let number = |field: &str| row[field].as_u64().unwrap_or_default();
     let numbers = [number("messages").to_string(), number("bytes").to_string()];
-    let ages = ["oldest_age_ms", "newest_age_ms", "expires_in_ms"].map(|name| age(number(name)));
+    // When the first expires is not known where more is kept than one answer looks at.
+    let age = |name: &str| row[name].as_u64().map_or("?".to_owned(), age);
+    let ages = ["oldest_age_ms", "newest_age_ms", "expires_in_ms"].map(age);
     let [messages, bytes] = numbers.each_ref().map(String::as_str);
     let [oldest, newest, expires] = ages.each_ref().map(String::as_str);
     columns([messages, bytes, oldest, newest, expires], &target(row))
@@ -136,5 +138,7 @@ mod tests {
         let (header, row) = (header(), row_words(&row));
         assert!(row.ends_with("  user ada lovelace"), "{row}");
         assert_eq!(header.find("target"), row.find("user ada"));
+        let unknown = json!({ "scope": "all", "name": "", "messages": 200_000 });
+        assert!(row_words(&unknown).ends_with("?  all"));
     }
 }

@@ -41,8 +41,11 @@ impl Place {
 /// A target for which something was kept when it was found.
 pub struct Kept {
     lane: Arc<Lane>,
-    /// Up to where the ends of ttl were looked at, and the first of them.
+    /// Where it stands in the list.
+    place: Place,
+    /// Up to where the ends of ttl were looked at, how many entries that were, and the first end.
     after: u64,
+    looked: usize,
     expires: Option<Instant>,
 }
 
@@ -65,7 +68,7 @@ pub struct Row {
     pub newest_number: u64,
     /// As above.
     pub newest_age_ms: u64,
-    /// Milliseconds until the first of them expires, as far as that was looked for.
+    /// Milliseconds until the first of them expires; `None` where not all were looked at.
     pub expires_in_ms: Option<u64>,
 }
 
@@ -75,20 +78,33 @@ impl Kept {
         (self.lane.scope, &self.lane.name)
     }
 
+    /// From where a list goes on that is to begin with it.
+    pub const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Messages that were looked at, those among them that others have superseded.
+    pub const fn looked(&self) -> usize {
+        self.looked
+    }
+
     /// Looks at the ttl of up to `max` further messages; true when there are no more.
     pub fn step(&mut self, max: usize) -> bool {
         let state = self.lane.lock();
         let Some(shelf) = &state.shelf else {
             return true;
         };
-        let expires = &mut self.expires;
+        let (expires, mut shown) = (&mut self.expires, 0);
         let end = shelf.step((self.after, u64::MAX), max, |message| {
+            shown += 1;
             let ends = message.kept().map(|kept| kept.expires);
             *expires = match (*expires, ends) {
                 (Some(one), Some(two)) => Some(one.min(two)),
                 (one, two) => one.or(two),
             };
         });
+        // At the end there may have been fewer.
+        self.looked += end.map_or(shown, |_| max);
         self.after = end.unwrap_or(u64::MAX);
         end.is_none()
     }
@@ -111,7 +127,7 @@ impl Kept {
             oldest_age_ms: age(oldest.accepted),
             newest_number: newest.number(),
             newest_age_ms: age(newest.accepted),
-            expires_in_ms: self.expires.map(left),
+            expires_in_ms: self.expires.filter(|_| self.after == u64::MAX).map(left),
         })
     }
 }
@@ -177,7 +193,7 @@ impl Hub {
                 }
                 looked += 1;
                 if is_wanted(lane.scope, &lane.name) && is_oldest_of(lane, seq) {
-                    found.push(Kept::of(lane));
+                    found.push(Kept::of(lane, Place { seq, index }));
                 }
             }
         }
@@ -188,7 +204,7 @@ impl Hub {
     pub fn kept_of(&self, target: Target<'_>) -> Option<Kept> {
         let (scope, name) = target.key();
         let lane = self.registry.find(scope, name)?;
-        Some(Kept::of(&lane))
+        Some(Kept::of(&lane, Place::default()))
     }
 
     /// The message of a number, as long as it is kept.
@@ -216,10 +232,12 @@ impl Hub {
 }
 
 impl Kept {
-    fn of(lane: &Arc<Lane>) -> Self {
+    fn of(lane: &Arc<Lane>, place: Place) -> Self {
         Self {
             lane: Arc::clone(lane),
+            place,
             after: 0,
+            looked: 0,
             expires: None,
         }
     }

@@ -22,7 +22,7 @@ use crate::clock::monotonic;
 use crate::hub::command::Caller;
 use crate::hub::kept::{Order, Ordered, PurgeJob, Question, Viewer};
 use crate::hub::remembered::Ended;
-use crate::hub::{Place, Row, Whose};
+use crate::hub::{Kept, Place, Row, Whose};
 use crate::ledger::Kind;
 use crate::metrics::OpLabel;
 use crate::transport::report;
@@ -32,7 +32,8 @@ use wanted::Wanted;
 
 /// Targets of one page where nobody asks for more or fewer.
 const ROWS: usize = 100;
-/// Messages that one page looks at: with nothing to show, some ten milliseconds of work.
+/// Messages that one page looks at for its targets, and as many for what its rows say, however many
+/// these are: with nothing to show, some ten milliseconds of work.
 const LOOKS_MAX: usize = 100_000;
 /// Of these, in one step.
 const STEP: usize = 256;
@@ -130,16 +131,30 @@ async fn rows(
     } else {
         found.extend(targets.iter().filter_map(|target| hub.kept_of(*target)));
     }
+    let (rows, cut) = looked_at(found, LOOKS_MAX, targets.is_empty()).await;
+    (rows, cut.or(next))
+}
+
+/// What there is to be said of those that were found, for `looks` looks in all. Where these are
+/// spent the page of a list ends, and goes on from there; its first row is told in any case, and so
+/// are targets by name: without when the first message expires, which only looking tells.
+async fn looked_at(found: Vec<Kept>, mut looks: usize, is_list: bool) -> (Vec<Row>, Option<Place>) {
     let mut rows = Vec::new();
     for mut kept in found {
+        let mut is_whole = false;
         // Between the steps nothing is locked, however much is kept for it.
-        while !kept.step(STEP) {
+        while !is_whole && looks > 0 {
+            let before = kept.looked();
+            is_whole = kept.step(STEP.min(looks));
+            looks = looks.saturating_sub((kept.looked() - before).max(1));
             yield_now().await;
         }
+        if !is_whole && is_list && !rows.is_empty() {
+            return (rows, Some(kept.place()));
+        }
         rows.extend(kept.row(monotonic()));
-        yield_now().await;
     }
-    (rows, next)
+    (rows, None)
 }
 
 fn message(
@@ -150,17 +165,15 @@ fn message(
 ) -> Told {
     let moment = services.moment();
     let look = |number: &u64| services.hub.kept_message(*number, moment.instant);
-    let found = number.as_ref().ok().and_then(look);
-    // It is shown to who might have pushed it.
-    let targets = found.as_ref().map(|message| message.targets());
     let question = Question {
         time_ms: identity.time_ms,
-        targets: number
-            .is_ok()
-            .then(|| targets.as_deref().unwrap_or_default()),
+        targets: number.is_ok().then_some(&[]),
     };
     match services.intake.look(caller, question, moment) {
-        Ok(_) => {
+        Ok(viewer) => {
+            let found = number.as_ref().ok().and_then(look);
+            // It is shown to who might have pushed it, and to nobody else that it is there.
+            let found = found.filter(|message| viewer.may_see_all(&message.targets()));
             let now_ms = services.clock.now_ms();
             let response = found.map_or_else(said::missing, |found| said::message(&found, now_ms));
             done(response)
@@ -224,4 +237,61 @@ fn told(services: &Services, op: OpLabel, outcome: Outcome, fault: Option<Malfor
         fault,
     };
     (answer.into_response(), op, status)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::of_a_test;
+    use super::*;
+    use crate::hub::{Hub, Push, Target};
+    use crate::ledger::Ledger;
+    use crate::metrics::Metrics;
+
+    fn found(hub: &Hub, from: Place) -> Vec<Kept> {
+        let mut found = Vec::new();
+        hub.list_kept(from, (9, 1_000), |_, _| true, &mut found);
+        found
+    }
+
+    fn told((rows, _): &(Vec<Row>, Option<Place>)) -> Vec<(&str, bool)> {
+        let told = |row: &'_ Row| row.expires_in_ms.is_some();
+        rows.iter().map(|row| (&*row.name, told(row))).collect()
+    }
+
+    #[tokio::test]
+    async fn the_rows_of_a_page_share_its_looks() {
+        let metrics = Arc::new(Metrics::new());
+        let services = of_a_test(&Ledger::new(&metrics), &metrics);
+        let hub = &services.hub;
+        for user in ["a", "b", "c"] {
+            for _ in 0..10 {
+                let push = Push {
+                    targets: &[Target::User(user)],
+                    ttl: Some(Duration::from_secs(60)),
+                    ..Push::default()
+                };
+                hub.append(&push, monotonic()).expect("there is room");
+            }
+        }
+        let all = || found(hub, Place::default());
+        let whole = looked_at(all(), 30, true).await;
+        assert_eq!(told(&whole), [("a", true), ("b", true), ("c", true)]);
+        assert_eq!(whole.1, None);
+        // A row that is not whole is the next page's.
+        let page = looked_at(all(), 25, true).await;
+        assert_eq!(told(&page), [("a", true), ("b", true)]);
+        let next = page.1.expect("it goes on");
+        let rest = looked_at(found(hub, next), 25, true).await;
+        assert_eq!((told(&rest), rest.1), (vec![("c", true)], None));
+        // More than a page looks at is kept for one target alone: the list goes on all the same.
+        let page = looked_at(all(), 5, true).await;
+        assert_eq!((told(&page), page.1.is_some()), (vec![("a", false)], true));
+        // Who asks by name is told of all.
+        let named = looked_at(all(), 15, false).await;
+        assert_eq!(told(&named), [("a", true), ("b", false), ("c", false)]);
+        assert_eq!(named.1, None);
+    }
 }

@@ -29,7 +29,8 @@ struct RowSaid<'a> {
     oldest_age_ms: u64,
     newest_number: u64,
     newest_age_ms: u64,
-    expires_in_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -90,7 +91,7 @@ fn said(row: &Row) -> RowSaid<'_> {
         oldest_age_ms: row.oldest_age_ms,
         newest_number: row.newest_number,
         newest_age_ms: row.newest_age_ms,
-        expires_in_ms: row.expires_in_ms.unwrap_or_default(),
+        expires_in_ms: row.expires_in_ms,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The parameters of questions about what is kept: each known, and but for names once.
 
+use std::collections::HashSet;
+
 use axum::http::request::Parts;
 
 use crate::hub::{Target, Whose};
@@ -65,8 +67,8 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Of a list.
-    pub(super) fn list(self) -> Result<Self, Malformed> {
+    /// Of a list. Who is named twice is told once.
+    pub(super) fn list(mut self) -> Result<Self, Malformed> {
         let max = usize::from(PRESENCE_TARGETS_MAX);
         if self.everything {
             return Err("all is for a purge: a list without parameters has everything".to_owned());
@@ -78,6 +80,8 @@ impl Wanted {
         if !self.names.is_empty() && !is_alone {
             return Err("targets by name stand alone".to_owned());
         }
+        let mut seen = HashSet::new();
+        self.names.retain(|name| seen.insert(name.clone()));
         Ok(self)
     }
 
@@ -147,6 +151,9 @@ mod tests {
             .unwrap();
         let targets = [Target::User("ada"), Target::Group("a b"), Target::User("é")];
         assert_eq!(wanted.targets(), targets);
+        let twice = read("user=b&user=a&group=a&user=b&user=a").unwrap();
+        let once = [Target::User("b"), Target::User("a"), Target::Group("a")];
+        assert_eq!(twice.list().unwrap().targets(), once);
         let wanted = read("scope=group&after=17&limit=1000")
             .unwrap()
             .list()
