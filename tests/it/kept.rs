@@ -57,17 +57,6 @@ async fn resume(
     (client, welcome, replayed, current)
 }
 
-/// Waits for the end of every ttl.
-async fn nothing_is_kept(gateway: &Gateway) {
-    let expired = async {
-        while gateway.scrape().await.value("pushgate_history_messages") > 0 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let expired = tokio::time::timeout(Duration::from_secs(60), expired).await;
-    expired.expect("every ttl is shorter than a minute");
-}
-
 #[tokio::test]
 async fn who_was_away_receives_what_was_kept() {
     let gateway = Gateway::start("");
@@ -75,14 +64,14 @@ async fn who_was_away_receives_what_was_kept() {
     let sender = Sender::unsigned(gateway.udp).await;
     let ada = Target::User("ada");
     for (number, payload) in (1..).zip([b"one", b"two"]) {
-        let answer = keep(&sender, ada, payload, (20, b"")).await;
+        let answer = keep(&sender, ada, payload, (600, b"")).await;
         assert_eq!(answer.status, Status::Done);
         assert_eq!(answer.counts, counts(0, 0, 0, 0), "nobody is there");
         assert_eq!(answer.number, number);
     }
     // Live messages are for those who are there.
     sender.push(&[ada], b"live").await;
-    keep(&sender, Target::User("bob"), b"not hers", (20, b"")).await;
+    keep(&sender, Target::User("bob"), b"not hers", (600, b"")).await;
     let login = Login::user("ada").device("phone");
     let (mut client, welcome, replayed, current) = resume(&gateway, &login, (0, 0)).await;
     assert!(welcome.resumed);
@@ -92,7 +81,7 @@ async fn who_was_away_receives_what_was_kept() {
     assert_eq!(current, 3, "the last number, whoever it was for");
     client.send(&ClientFrame::Ack { number: 2 }).await;
     // What comes now comes with its number.
-    let answer = keep(&sender, ada, b"three", (20, b"")).await;
+    let answer = keep(&sender, ada, b"three", (600, b"")).await;
     assert_eq!((answer.counts, answer.number), (counts(1, 1, 0, 0), 4));
     let pushed = client.next().await;
     assert!(
@@ -118,7 +107,7 @@ async fn who_was_away_receives_what_was_kept() {
         3,
         "by ACK, and by a cursor"
     );
-    nothing_is_kept(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -129,10 +118,10 @@ async fn only_the_newest_of_a_collapse_key_and_nothing_expired_is_replayed() {
     let sender = Sender::unsigned(gateway.udp).await;
     let news = Target::Group("news");
     for score in [b"1:0", b"1:1", b"2:1"] {
-        keep(&sender, news, score, (20, b"score")).await;
+        keep(&sender, news, score, (600, b"score")).await;
     }
     keep(&sender, news, b"short", (1, b"")).await;
-    keep(&sender, news, b"other", (20, b"weather")).await;
+    keep(&sender, news, b"other", (600, b"weather")).await;
     eventually("the short one has expired", async || {
         let gone = gateway.scrape().await;
         let gone = gone.at("pushgate_history_removed_total", "expired");
@@ -144,7 +133,7 @@ async fn only_the_newest_of_a_collapse_key_and_nothing_expired_is_replayed() {
     let newest = vec![(3, b"2:1".to_vec()), (5, b"other".to_vec())];
     assert_eq!((replayed, current), (newest, 5));
     drop(_client);
-    nothing_is_kept(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -154,7 +143,7 @@ async fn a_resume_is_not_granted_where_something_was_dropped() {
     let baseline = Baseline::of(&gateway).await;
     let sender = Sender::unsigned(gateway.udp).await;
     for payload in [b"1", b"2", b"3", b"4", b"5"] {
-        keep(&sender, Target::All, payload, (8, b"")).await;
+        keep(&sender, Target::All, payload, (600, b"")).await;
     }
     let login = Login::user("ada");
     let (client, told, ..) = resume(&gateway, &login, (0, 0)).await;
@@ -174,7 +163,7 @@ async fn a_resume_is_not_granted_where_something_was_dropped() {
     assert!(!told.resumed);
     assert_eq!(replayed.len(), 3);
     drop(client);
-    nothing_is_kept(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -205,7 +194,7 @@ async fn groups_of_a_service_outlive_a_disconnect_and_a_kick_ends_them() {
         users: &users,
     };
     assert_eq!(sender.ask(&late).await.counts, counts(0, 0, 0, 0));
-    keep(&sender, room[0], b"meanwhile", (10, b"")).await;
+    keep(&sender, room[0], b"meanwhile", (600, b"")).await;
     let (mut client, _, replayed, _) = resume(&gateway, &login, (0, 0)).await;
     assert_eq!(replayed, [(1, b"meanwhile".to_vec())]);
     assert_eq!(sender.push(&room, b"").await.counts, counts(1, 1, 0, 0));
@@ -228,7 +217,7 @@ async fn groups_of_a_service_outlive_a_disconnect_and_a_kick_ends_them() {
     let _client = login.enter(gateway.native).await;
     assert_eq!(sender.push(&room, b"").await.counts, counts(0, 0, 0, 0));
     drop(_client);
-    nothing_is_kept(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -239,7 +228,7 @@ async fn an_acknowledgement_of_what_was_never_sent_is_malformed() {
     let sender = Sender::unsigned(gateway.udp).await;
     let login = Login::user("ada");
     let mut client = login.enter(gateway.native).await;
-    keep(&sender, Target::User("ada"), b"x", (3, b"")).await;
+    keep(&sender, Target::User("ada"), b"x", (600, b"")).await;
     client.next_push().await;
     for number in [1, 0] {
         client.send(&ClientFrame::Ack { number }).await;
@@ -248,7 +237,7 @@ async fn an_acknowledgement_of_what_was_never_sent_is_malformed() {
     client.send(&ClientFrame::Ack { number: 2 }).await;
     assert_eq!(client.closed().await.code, CloseCode::Protocol);
     drop(client);
-    nothing_is_kept(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 

@@ -8,25 +8,13 @@ mod programs;
 mod refused;
 mod sessions;
 
-use crate::history::purge;
 use crate::support::gateway::Gateway;
-use crate::support::http::Api;
 
 /// A gateway with a door for each protocol.
 fn gateway(rest: &str) -> Gateway {
     let doors = "[[listeners]]\nname = 'native'\naddress = '127.0.0.1:0'\n\
                  [[listeners]]\nname = 'mqtt'\naddress = '127.0.0.1:0'\nprotocol = 'mqtt'\n";
     Gateway::start(&format!("{doors}{rest}"))
-}
-
-/// Removes what these tests have kept.
-async fn keep_nothing(gateway: &Gateway) {
-    let api = Api::unsigned(gateway.admin);
-    for target in ["all", "user=ada", "group=room"] {
-        assert_eq!(purge(&api, target).await.code, 200, "{target}");
-    }
-    let kept = gateway.scrape().await.value("pushgate_history_messages");
-    assert_eq!(kept, 0);
 }
 
 /// Connections that ended for this reason.

@@ -4,7 +4,7 @@ use pushgate::wire::datagram::Target;
 use pushgate::wire::mqtt::{Property, Qos, ReasonCode, Version};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-use super::{ended, gateway, keep_nothing};
+use super::{ended, gateway};
 use crate::kept::keep;
 use crate::proxy::header;
 use crate::requests::counts;
@@ -50,7 +50,7 @@ async fn mqtt_goes_through_tls_and_a_load_balancer() {
         ada.assert_quiet().await;
         ada.leave().await;
     }
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -120,6 +120,6 @@ async fn a_message_that_was_cut_off_is_sent_again_whole() {
     }
     ada.assert_quiet().await;
     drop(ada);
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }

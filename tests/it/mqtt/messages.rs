@@ -3,7 +3,7 @@
 use pushgate::wire::datagram::{RequestBody, Target};
 use pushgate::wire::mqtt::{ClientPacket, Property, Qos, ReasonCode, ServerPacket, Version};
 
-use super::{ended, gateway, keep_nothing};
+use super::{ended, gateway};
 use crate::kept::keep;
 use crate::requests::counts;
 use crate::support::baseline::Baseline;
@@ -125,7 +125,7 @@ async fn kept_messages_go_with_qos_1_and_are_acknowledged() {
         }
         ada.leave().await;
     }
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -164,7 +164,7 @@ async fn no_more_are_in_flight_than_the_client_takes() {
     ada.acknowledge(9_999).await;
     ada.assert_quiet().await;
     ada.leave().await;
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -191,7 +191,7 @@ async fn who_acknowledges_nothing_is_slow_in_the_end() {
         Some(ReasonCode::QUOTA_EXCEEDED)
     );
     assert!(refused <= 1, "{refused}");
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
     assert_eq!(ended(&gateway, "slow").await, 1);
 }
@@ -237,7 +237,7 @@ async fn what_is_too_long_for_the_client_is_skipped_and_counted() {
     .await;
     let confirmed = gateway.scrape().await.value("pushgate_confirmed_total");
     assert_eq!(confirmed, 1);
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     ada.leave().await;
     baseline.assert_back_at(&gateway).await;
 }

@@ -13,7 +13,7 @@ use pushgate::wire::mqtt::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{gateway, keep_nothing};
+use super::gateway;
 use crate::kept::keep;
 use crate::support::baseline::Baseline;
 use crate::support::eventually;
@@ -163,7 +163,7 @@ async fn check(program: &impl Program) {
         keep(&sender, ADA, b"end", (600, b"")).await;
         await_exactly(&client, "user end qos=1");
         assert_eq!(client.finish().0, Some(0), "it leaves in order");
-        keep_nothing(&gateway).await;
+        gateway.purge().await;
         baseline.assert_back_at(&gateway).await;
     }
 }
@@ -251,7 +251,7 @@ async fn the_client_for_people_listens_over_mqtt() {
     await_exactly(&program, "user #2: away");
     assert_eq!(program.finish().0, Some(0));
     confirmed(&gateway, 2).await;
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
     // One that is not let in says why.
     let refused = listen(door, &["--user", "ada", "--device", "a\u{7f}", "--once"]);

@@ -9,7 +9,7 @@ use pushgate::wire::mqtt::{
     Version, encode_subscribe,
 };
 
-use super::{gateway, keep_nothing};
+use super::gateway;
 use crate::kept::keep;
 use crate::requests::counts;
 use crate::support::baseline::Baseline;
@@ -101,7 +101,7 @@ async fn a_session_goes_on_where_it_was() {
         ada.leave().await;
         remembers(&gateway, 0).await;
     }
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -146,7 +146,7 @@ async fn what_is_in_flight_is_sent_again_when_a_connection_takes_over() {
     );
     assert_eq!(ada.messages(1).await, ["user live"]);
     drop((native, ada));
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 
@@ -227,7 +227,7 @@ async fn a_session_that_has_lost_something_begins_anew_and_says_so() {
     assert_eq!(sender.push(&[ADA], b"x").await.counts, counts(1, 1, 0, 0));
     assert_eq!(ada.messages(1).await, ["user x"]);
     drop(ada);
-    keep_nothing(&gateway).await;
+    gateway.purge().await;
     baseline.assert_back_at(&gateway).await;
 }
 

@@ -185,6 +185,15 @@ impl Gateway {
         (status, body.expect("the answer is JSON"))
     }
 
+    /// Removes every kept message, as operators do: nobody waits for the end of a ttl.
+    pub(crate) async fn purge(&self) {
+        let host = format!("Host: {}\r\n", self.admin);
+        let (status, said) = self.ask("DELETE /v1/history?all", &host, "").await;
+        assert_eq!(status, 200, "{said}");
+        let kept = self.scrape().await.value("pushgate_history_messages");
+        assert_eq!(kept, 0, "{said}");
+    }
+
     /// Status and body of what the admin door answers to a request with these headers.
     pub(crate) async fn ask(&self, line: &str, headers: &str, body: &str) -> (u16, String) {
         let response = within(line, self.request(line, headers, body)).await;
