@@ -33,7 +33,7 @@ pub(crate) async fn keep(
 
 /// Comes in and reads up to CURRENT: WELCOME, the numbers and payloads of what was replayed, and
 /// CURRENT's cursor.
-async fn resume(
+pub(crate) async fn resume(
     gateway: &Gateway,
     login: &Login,
     place: (u64, u64),

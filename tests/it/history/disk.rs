@@ -6,8 +6,9 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{get, keep, named, purge, targets};
+use crate::kept::resume;
 use crate::support::baseline::Baseline;
-use crate::support::client::{Client, Login};
+use crate::support::client::Login;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::http::Api;
@@ -31,18 +32,13 @@ fn stands(directory: &Path, text: &str) -> bool {
     })
 }
 
-/// What a user is replayed who asks for everything, up to the last of `count`.
-async fn replayed(gateway: &Gateway, user: &str, count: usize) -> Vec<String> {
-    let login = Login::user(user).resume((0, 0));
-    let mut client = Client::connect(gateway.native).await;
-    client.send_bytes(&login.encode()).await;
-    let mut payloads = Vec::new();
-    while payloads.len() < count {
-        let (_, _, payload) = client.next_push().await;
-        payloads.push(String::from_utf8(payload).expect("it is text"));
-    }
-    client.assert_alive().await;
-    payloads
+/// What a user is replayed who asks for everything.
+async fn replayed(gateway: &Gateway, user: &str) -> Vec<String> {
+    let (_, _, replayed, _) = resume(gateway, &Login::user(user), (0, 0)).await;
+    let texts = replayed
+        .into_iter()
+        .map(|(_, payload)| String::from_utf8(payload).expect("it is text"));
+    texts.collect()
 }
 
 #[tokio::test]
@@ -82,9 +78,9 @@ async fn what_is_purged_is_in_no_file_and_does_not_come_back() {
     let baseline = Baseline::of(&gateway).await;
     let page = get(&api, "/v1/history").await.body;
     assert_eq!(targets(&page), named(&[("user", "bob", 2)]));
-    assert_eq!(replayed(&gateway, "ada", 0).await, [""; 0]);
+    assert_eq!(replayed(&gateway, "ada").await, [""; 0]);
     assert_eq!(
-        replayed(&gateway, "bob", 2).await,
+        replayed(&gateway, "bob").await,
         ["of ada and bob", "bob's own"]
     );
     // Who has confirmed it was known in memory alone.
