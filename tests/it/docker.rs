@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::missing;
 use toml::{Table, Value};
 
 fn root() -> &'static Path {
@@ -98,11 +99,7 @@ fn the_linter_finds_nothing() {
     let mut lint = Command::new("hadolint");
     let output = match lint.arg(root().join("Dockerfile")).output() {
         Ok(output) => output,
-        Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "hadolint: {error}");
-            eprintln!("skipped: there is no hadolint here ({error})");
-            return;
-        }
+        Err(error) => return missing(format_args!("hadolint: {error}")),
     };
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.is_empty(), "{said}");

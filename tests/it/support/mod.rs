@@ -27,6 +27,7 @@ pub(crate) mod web;
 
 use std::fmt::Display;
 use std::fs::Permissions;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -38,6 +39,21 @@ pub(crate) fn write_secret(path: &Path, text: &str) {
     std::fs::write(path, text).expect("the directory is writable");
     let mode = Permissions::from_mode(0o600);
     std::fs::set_permissions(path, mode).expect("the file is ours");
+}
+
+/// What a part of a test needs is missing here: the part is skipped, with a line that says so. With
+/// `CI` set it is a failure, since there everything is installed.
+#[track_caller]
+pub(crate) fn missing(what: impl Display) {
+    assert!(std::env::var_os("CI").is_none(), "missing: {what}");
+    skipped(format_args!("missing: {what}"));
+}
+
+/// Says what is skipped. To standard error itself: of a test that passes the runner keeps to itself
+/// what `eprintln!` prints.
+pub(crate) fn skipped(why: impl Display) {
+    // Nobody need read it.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// How long a state that has to come may take.
