@@ -218,8 +218,10 @@ async fn the_page_of_the_readme_receives_pushes_in_a_browser() {
         .await;
     assert_eq!(closed(&gateway, "kicked").await, 1);
     eventually("it has confirmed what it handled", async || {
-        let (_, found) = gateway.get("/v1/sessions?user=ada").await;
-        found.contains("websocket").then_some(()).ok_or(found)
+        let confirmed = gateway.scrape().await.value("pushgate_confirmed_total");
+        (confirmed == 2)
+            .then_some(())
+            .ok_or_else(|| confirmed.to_string())
     })
     .await;
     // A page of another origin may not.
