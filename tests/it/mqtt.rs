@@ -8,7 +8,12 @@ mod programs;
 mod refused;
 mod sessions;
 
+use std::net::SocketAddr;
+
+use pushgate::wire::mqtt::Version;
+
 use crate::support::gateway::Gateway;
+use crate::support::mqtt::MqttClient;
 
 /// A gateway with a door for each protocol.
 fn gateway(rest: &str) -> Gateway {
@@ -21,6 +26,24 @@ fn gateway(rest: &str) -> Gateway {
 async fn ended(gateway: &Gateway, reason: &str) -> u64 {
     let scrape = gateway.scrape().await;
     scrape.at("pushgate_connections_closed_total", reason)
+}
+
+/// Connections, each from an address of its own: the answers to one address would come ever later.
+fn from_elsewhere(door: SocketAddr) -> impl AsyncFnMut(Version) -> MqttClient {
+    let mut last = 1;
+    async move |version| {
+        last += 1;
+        MqttClient::connect_from([127, 0, 0, last].into(), door, version).await
+    }
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    let digits: Vec<u8> = digits.bytes().filter(|digit| *digit != b' ').collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16);
+    digits
+        .chunks(2)
+        .map(|two| pair(two).expect("digits"))
+        .collect()
 }
 
 /// What is supported and refused, as the README lists it; beside it, where a test shows it.

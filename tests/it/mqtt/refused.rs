@@ -3,21 +3,12 @@
 use pushgate::wire::mqtt::{ClientPacket, Property, PropertyList, Publish, Qos, Value, Version};
 use pushgate::wire::mqtt::{Properties, ReasonCode, ServerPacket};
 
-use super::gateway;
+use super::{from_elsewhere, gateway, unhex};
 use crate::support::baseline::Baseline;
 use crate::support::gateway::Gateway;
 use crate::support::mqtt::{Entrance, MqttClient};
 use crate::support::sender::Sender;
 use crate::tokens::issuer::Issuer;
-
-fn unhex(digits: &str) -> Vec<u8> {
-    let digits: Vec<u8> = digits.bytes().filter(|digit| *digit != b' ').collect();
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16);
-    digits
-        .chunks(2)
-        .map(|two| pair(two).expect("digits"))
-        .collect()
-}
 
 #[tokio::test]
 async fn what_cannot_be_had_is_refused_by_name() {
@@ -203,8 +194,10 @@ async fn who_may_not_come_in_is_told_why_where_that_can_be_said() {
     let gateway = gateway("[clients]\nmax_devices = 1\n");
     let baseline = Baseline::of(&gateway).await;
     let door = gateway.door("mqtt");
-    let refused = async |entrance: &Entrance| {
-        let (mut client, granted) = entrance.try_enter(door).await;
+    let mut others = from_elsewhere(door);
+    let mut refused = async |entrance: &Entrance| {
+        let client = others(entrance.version).await;
+        let (mut client, granted) = entrance.try_enter_over(client).await;
         assert_eq!(
             client.next().await,
             None,
@@ -281,6 +274,7 @@ async fn a_first_packet_that_is_no_connect_is_not_waited_for() {
     let gateway = gateway("[clients]\nmax_hello = 1024\n");
     let baseline = Baseline::of(&gateway).await;
     let door = gateway.door("mqtt");
+    let mut others = from_elsewhere(door);
     for (what, bytes, answer) in [
         ("HTTP", b"GET / HTTP/1.1\r\n\r\n".to_vec(), None),
         ("a native HELLO", unhex("0000001e 01 01"), None),
@@ -299,7 +293,7 @@ async fn a_first_packet_that_is_no_connect_is_not_waited_for() {
             Some("20 02 00 01"),
         ),
     ] {
-        let mut client = MqttClient::connect(door, Version::V3).await;
+        let mut client = others(Version::V3).await;
         client.send_bytes(&bytes).await;
         let said = client.rest().await;
         assert_eq!(said, answer.map(unhex).unwrap_or_default(), "{what}");

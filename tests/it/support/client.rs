@@ -9,12 +9,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use pushgate::wire::frame::{ClientFrame, GatewayFrame, LENGTH_BYTES, Scope, Welcome, split};
 use pushgate::wire::reason::CloseCode;
 use tokio::net::TcpSocket;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 pub(crate) use super::login::Login;
-use super::stream::Stream;
+use super::stream::{Stream, from, narrow};
 use super::web::Web;
 use super::within;
 
@@ -48,39 +46,25 @@ impl Client {
 
     /// Connects from this address of the host: loopback has many.
     pub(crate) async fn connect_from(address: IpAddr, gateway: SocketAddr) -> Self {
-        Self::connect_with(gateway, |socket| socket.bind(SocketAddr::new(address, 0))).await
+        Self::connect_with(gateway, from(address)).await
     }
 
     /// Connects with so small a receive buffer that the gateway soon notices who does not read.
     pub(crate) async fn connect_narrow(gateway: SocketAddr) -> Self {
-        Self::connect_with(gateway, |socket| socket.set_recv_buffer_size(4096)).await
+        Self::connect_with(gateway, narrow).await
     }
 
     /// Connects, unless that is refused.
     pub(crate) async fn try_connect(gateway: SocketAddr) -> std::io::Result<Self> {
-        Self::try_connect_with(gateway, |_| Ok(())).await
+        Stream::connect(gateway, |_| Ok(())).await.map(Self::over)
     }
 
     async fn connect_with(
         gateway: SocketAddr,
         prepare: impl FnOnce(&TcpSocket) -> std::io::Result<()>,
     ) -> Self {
-        let connected = Self::try_connect_with(gateway, prepare).await;
-        connected.expect("the gateway takes connections")
-    }
-
-    async fn try_connect_with(
-        gateway: SocketAddr,
-        prepare: impl FnOnce(&TcpSocket) -> std::io::Result<()>,
-    ) -> std::io::Result<Self> {
-        let socket = match gateway {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        };
-        let socket = socket.expect("a socket");
-        prepare(&socket).expect("the socket's options");
-        let connected = within("a connection", socket.connect(gateway)).await?;
-        Ok(Self::over(Stream::Tcp(connected)))
+        let connected = Stream::connect(gateway, prepare).await;
+        Self::over(connected.expect("the gateway takes connections"))
     }
 
     fn over(stream: Stream) -> Self {
@@ -93,16 +77,9 @@ impl Client {
         }
     }
 
-    /// Goes on under TLS, or says why it cannot. It takes any name that the certificate has to be
-    /// for: it is the gateway's, by the authority in `config`.
+    /// Goes on under TLS, or says why it cannot.
     pub(crate) async fn secured(self, config: &Arc<ClientConfig>) -> Result<Self, std::io::Error> {
-        let Stream::Tcp(stream) = self.stream else {
-            panic!("it is under TLS already");
-        };
-        let name = ServerName::try_from("localhost").expect("a name");
-        let connector = TlsConnector::from(Arc::clone(config));
-        let secured = within("a handshake", connector.connect(name, stream)).await?;
-        Ok(Self::over(Stream::Tls(Box::new(secured))))
+        self.stream.secured(config).await.map(Self::over)
     }
 
     /// Goes on as a WebSocket, with these lines in the head of its request; or the answer of HTTP.

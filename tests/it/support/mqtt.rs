@@ -1,6 +1,6 @@
 //! A client of MQTT as bare as the protocol allows, of either version.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -9,12 +9,10 @@ use pushgate::wire::mqtt::{
     Qos, ReasonCode, ServerPacket, Subscription, Value, Version, Will, encode_subscribe,
     encode_unsubscribe, split,
 };
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
+use tokio::net::TcpSocket;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::stream::Stream;
+use super::stream::{Stream, from, narrow};
 use super::within;
 
 /// Who a client is when it comes in.
@@ -178,11 +176,30 @@ pub(crate) struct MqttClient {
 impl MqttClient {
     /// Connects, and says nothing.
     pub(crate) async fn connect(gateway: SocketAddr, version: Version) -> Self {
-        let stream = within("a connection", TcpStream::connect(gateway)).await;
-        Self::over(
-            Stream::Tcp(stream.expect("the gateway takes connections")),
-            version,
-        )
+        Self::connect_with(gateway, version, |_| Ok(())).await
+    }
+
+    /// Connects from this address of the host.
+    pub(crate) async fn connect_from(
+        address: IpAddr,
+        gateway: SocketAddr,
+        version: Version,
+    ) -> Self {
+        Self::connect_with(gateway, version, from(address)).await
+    }
+
+    /// Connects with so small a receive buffer that the gateway soon notices who does not read.
+    pub(crate) async fn connect_narrow(gateway: SocketAddr, version: Version) -> Self {
+        Self::connect_with(gateway, version, narrow).await
+    }
+
+    async fn connect_with(
+        gateway: SocketAddr,
+        version: Version,
+        prepare: impl FnOnce(&TcpSocket) -> std::io::Result<()>,
+    ) -> Self {
+        let stream = Stream::connect(gateway, prepare).await;
+        Self::over(stream.expect("the gateway takes connections"), version)
     }
 
     fn over(stream: Stream, version: Version) -> Self {
@@ -196,28 +213,10 @@ impl MqttClient {
         }
     }
 
-    /// Connects with so small a receive buffer that the gateway soon notices who does not read.
-    pub(crate) async fn connect_narrow(gateway: SocketAddr, version: Version) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        let narrow = socket.set_recv_buffer_size(4096);
-        narrow.expect("the socket's options");
-        let stream = within("a connection", socket.connect(gateway)).await;
-        Self::over(
-            Stream::Tcp(stream.expect("the gateway takes connections")),
-            version,
-        )
-    }
-
     /// Goes on under TLS.
     pub(crate) async fn secured(self, config: &Arc<ClientConfig>) -> Self {
-        let Stream::Tcp(stream) = self.stream else {
-            panic!("it is under TLS already");
-        };
-        let name = ServerName::try_from("localhost").expect("a name");
-        let connector = TlsConnector::from(Arc::clone(config));
-        let secured = within("a handshake", connector.connect(name, stream)).await;
-        let secured = secured.expect("a handshake");
-        Self::over(Stream::Tls(Box::new(secured)), self.version)
+        let secured = self.stream.secured(config).await;
+        Self::over(secured.expect("a handshake"), self.version)
     }
 
     /// Sends bytes as they are. That the gateway has closed is no error: what it said is read.

@@ -5,6 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pushgate::wire::datagram::Target;
 use pushgate::wire::reason::CloseCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use super::{DOORS, closed};
 use crate::support::baseline::Baseline;
@@ -17,11 +19,16 @@ use crate::tokens::issuer::Issuer;
 
 /// The whole answer of HTTP to these bytes.
 async fn answer(gateway: &Gateway, bytes: &[u8]) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let door = gateway.door("web");
-    let mut stream = tokio::net::TcpStream::connect(door)
-        .await
-        .expect("a connection");
+    answer_to(1, gateway, bytes).await
+}
+
+/// The same to 127.0.0.`last`.
+async fn answer_to(last: u8, gateway: &Gateway, bytes: &[u8]) -> String {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let bound = socket.bind(([127, 0, 0, last], 0).into());
+    bound.expect("loopback has many addresses");
+    let connected = socket.connect(gateway.door("web")).await;
+    let mut stream = connected.expect("a connection");
     // It may answer before it has read everything.
     drop(stream.write_all(bytes).await);
     let mut answer = Vec::new();
@@ -36,7 +43,8 @@ async fn whoever_asks_for_something_else_is_told_what_is_here() {
     let baseline = Baseline::of(&gateway).await;
     let good = request("/", "");
     let long = "x".repeat(20_000);
-    for (status, bytes) in [
+    // Each from an address of its own: the answers to one address would come ever later.
+    for (last, (status, bytes)) in (2..).zip([
         ("400 Bad Request", "hello\r\n\r\n".to_owned()),
         (
             "400 Bad Request",
@@ -64,8 +72,8 @@ async fn whoever_asks_for_something_else_is_told_what_is_here() {
             "505 HTTP Version Not Supported",
             good.replace("HTTP/1.1", "HTTP/1.0"),
         ),
-    ] {
-        let said = answer(&gateway, bytes.as_bytes()).await;
+    ]) {
+        let said = answer_to(last, &gateway, bytes.as_bytes()).await;
         let first = said.lines().next().unwrap_or_default();
         assert_eq!(first, format!("HTTP/1.1 {status}"), "{said}");
         assert!(said.contains("\r\nconnection: close\r\n"), "{said}");
