@@ -1,6 +1,7 @@
 //! The watch for leaks: tasks that nothing explains are found while the gateway serves.
 
 use std::future::pending;
+use std::time::Duration;
 
 use pushgate::daemon::Gateway;
 use pushgate::daemon::settings::Settings;
@@ -15,6 +16,7 @@ use crate::support::within;
 
 /// Tasks of a kind that are hung onto the gateway's own ledger: what a leak looks like.
 const LEAKED: usize = 40;
+const SECOND: Duration = Duration::from_secs(1);
 
 async fn scrape(admin: std::net::SocketAddr) -> Scrape {
     let mut stream = TcpStream::connect(admin).await.expect("is there");
@@ -26,7 +28,7 @@ async fn scrape(admin: std::net::SocketAddr) -> Scrape {
     Scrape::parse(body)
 }
 
-/// Until the gauges of these kinds are 1, and all others 0.
+/// Until the gauges of these kinds are 1, and all others 0. A second goes by between two looks.
 async fn suspected(admin: std::net::SocketAddr, kinds: &[Kind]) {
     let found = async {
         loop {
@@ -38,13 +40,15 @@ async fn suspected(admin: std::net::SocketAddr, kinds: &[Kind]) {
             if is_so {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::advance(SECOND).await;
         }
     };
     within(format!("{kinds:?} are suspected"), found).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// The gateway's own clock goes by as this test says, from when all clients are in: it looks every
+/// five seconds, and three times.
+#[tokio::test]
 async fn tasks_that_nothing_explains_are_found_and_forgotten_when_they_end() {
     let mut settings = Settings::default();
     for listener in &mut settings.listeners {
@@ -52,7 +56,7 @@ async fn tasks_that_nothing_explains_are_found_and_forgotten_when_they_end() {
     }
     settings.udp.listen.set_port(0);
     settings.admin.listen.set_port(0);
-    settings.drain.linger = std::time::Duration::ZERO;
+    settings.drain.linger = Duration::ZERO;
     let gateway = Gateway::bind(settings).await.expect("free ports");
     let (addresses, ledger) = (*gateway.addresses(), gateway.ledger().clone());
     let (stop, stopped) = oneshot::channel::<()>();
@@ -71,11 +75,13 @@ async fn tasks_that_nothing_explains_are_found_and_forgotten_when_they_end() {
             leaked.push(ledger.spawn(kind, pending::<()>()));
         }
     }
+    tokio::time::pause();
     suspected(addresses.admin, &[Kind::Session, Kind::PushHandler]).await;
     for task in leaked {
         task.abort();
     }
     suspected(addresses.admin, &[]).await;
+    tokio::time::resume();
     let sessions = scrape(addresses.admin).await.value("pushgate_sessions");
     assert_eq!(sessions, clients.len() as u64);
     drop(clients);
