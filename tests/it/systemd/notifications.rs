@@ -103,8 +103,8 @@ async fn the_manager_knows_where_the_process_is_in_its_life() {
     );
 }
 
-/// Systemd would end a process that says nothing for this long.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Systemd would end a process that says nothing for this long: the least that makes sense.
+const LIMIT: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loop_that_is_stuck_ends_the_signs_of_life() {
@@ -160,12 +160,11 @@ async fn a_loop_that_is_stuck_ends_the_signs_of_life() {
 
 /// What was under way when the loop stopped may be heard yet, and then nothing for a whole limit.
 async fn assert_silent(manager: &Manager, what: &str) {
-    manager.hears_life_within(LIMIT).await;
-    manager.hears_life_within(LIMIT).await;
-    assert!(
-        !manager.hears_life_within(LIMIT).await,
-        "{what} is stuck, and was said to live"
-    );
+    let mut heard = 0;
+    while manager.hears_life_within(LIMIT).await {
+        heard += 1;
+        assert!(heard <= 2, "{what} is stuck, and was said to live");
+    }
 }
 
 /// Without somebody who asks for it there is no watchdog.
