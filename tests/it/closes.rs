@@ -1,11 +1,10 @@
 //! Every close code that a client can be told, when it is told, and when it may come back.
 
-use std::time::Duration;
-
 use pushgate::wire::datagram::{Kick, RequestBody};
 use pushgate::wire::frame::{ClientFrame, GatewayFrame};
 use pushgate::wire::reason::{CloseCode, RETRY_NEVER, Status};
 use rustix::process::Signal;
+use tokio::sync::oneshot;
 
 use crate::support::baseline::Baseline;
 use crate::support::client::{Client, Closed, Login};
@@ -131,10 +130,14 @@ async fn who_is_not_heard_for_two_and_a_half_heartbeats_is_closed() {
     let welcome = mute.greeted().await.expect("the client is let in");
     assert_eq!(welcome.heartbeat_s, 5);
     let mut answering = login("answering").enter(gateway.native).await;
+    let (over, mut is_over) = oneshot::channel();
     let answering = tokio::spawn(async move {
         let mut pings = 0;
-        while let Ok(frame) = tokio::time::timeout(Duration::from_secs(15), answering.next()).await
-        {
+        loop {
+            let frame = tokio::select! {
+                _ = &mut is_over => return (pings, answering),
+                frame = answering.next() => frame,
+            };
             match frame {
                 Some(GatewayFrame::Ping(bytes)) => {
                     let bytes = bytes.to_vec();
@@ -143,11 +146,7 @@ async fn who_is_not_heard_for_two_and_a_half_heartbeats_is_closed() {
                 }
                 other => panic!("{other:?}"),
             }
-            if pings == 3 {
-                break;
-            }
         }
-        (pings, answering)
     });
     let mut pings = 0;
     let closed = loop {
@@ -170,8 +169,9 @@ async fn who_is_not_heard_for_two_and_a_half_heartbeats_is_closed() {
     };
     assert_closed(&closed, CloseCode::Heartbeat, RETRY);
     assert!(pings >= 1, "who is quiet is asked first");
+    over.send(()).expect("the one that answers stays");
     let (pings, mut answering) = answering.await.expect("the one that answers stays");
-    assert_eq!(pings, 3);
+    assert!(pings >= 2, "{pings}");
     answering.assert_alive().await;
     drop((mute, answering));
     baseline.assert_back_at(&gateway).await;

@@ -11,6 +11,7 @@ use pushgate::wire::datagram::{ReplyMode, RequestBody, Target};
 use pushgate::wire::frame::{ClientFrame, GatewayFrame, Scope};
 use pushgate::wire::reason::{CloseCode, Status};
 use pushgate::wire::websocket::Opcode;
+use tokio::sync::oneshot;
 use tokio_rustls::rustls::version::TLS13;
 
 use crate::support::baseline::Baseline;
@@ -230,12 +231,11 @@ async fn a_page_that_only_answers_pings_stays_and_one_that_does_not_goes() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     });
+    let (over, mut is_over) = oneshot::channel();
     let reading = tokio::spawn(async move {
-        let quiet = tokio::time::sleep(Duration::from_secs(16));
-        tokio::pin!(quiet);
         loop {
             tokio::select! {
-                () = &mut quiet => return page,
+                _ = &mut is_over => return page,
                 frame = page.next_ever() => {
                     assert!(matches!(frame, Some(GatewayFrame::Push { .. })), "{frame:?}");
                 }
@@ -246,8 +246,8 @@ async fn a_page_that_only_answers_pings_stays_and_one_that_does_not_goes() {
     assert_eq!(told.code, CloseCode::Heartbeat, "{told:?}");
     assert_eq!(mute.web().close.as_ref().map(|close| close.0), Some(4005));
     assert!(mute.web().pings > 0, "it was asked");
-    let page = tokio::time::timeout(Duration::from_secs(30), reading).await;
-    let mut page = page.expect("16 seconds").expect("it was not closed");
+    over.send(()).expect("it was not closed");
+    let mut page = reading.await.expect("it was not closed");
     assert!(page.web().pings > 0, "it was asked");
     pushing.abort();
     page.assert_alive().await;
