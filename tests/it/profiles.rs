@@ -205,7 +205,7 @@ async fn heap_samples_and_those_of_cpu_time_exclude_each_other() {
         })
         .await;
     };
-    tokio::join!(profiled(8), meanwhile);
+    tokio::join!(profiled(5), meanwhile);
     // And then they go on, and what was sampled before is there.
     assert_eq!(gateway.get("/debug/pprof/heap").await.0, 200);
     // Who closes the connection ends the one, and gives the other back, too.

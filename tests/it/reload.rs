@@ -362,7 +362,7 @@ async fn how_many_pushes_may_be_under_way_changes_for_the_next_one() {
         reply: ReplyMode::Two,
         collapse: b"",
         ttl_s: 0,
-        spread_ms: 8_000,
+        spread_ms: 3_000,
         targets: &news,
         payload: b"soon",
     };

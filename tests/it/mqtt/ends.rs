@@ -51,7 +51,7 @@ async fn who_says_nothing_for_one_and_a_half_keep_alives_is_cut() {
 
 #[tokio::test]
 async fn a_drain_says_so_and_both_doors_take_over_from_each_other() {
-    let gateway = gateway("[drain]\nlinger = \"5s\"\n");
+    let gateway = gateway("[drain]\nlinger = \"3s\"\n");
     let baseline = Baseline::of(&gateway).await;
     let door = gateway.door("mqtt");
     let mut over_mqtt = Entrance::of(Version::V5, "ada", "phone").enter(door).await;
