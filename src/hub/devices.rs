@@ -9,8 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sync::{Mutex, lock};
 
-/// Devices that are remembered while they are gone: about 200 bytes each with one group.
+/// Devices that are remembered while they are gone,
 const GONE_MAX: usize = 100_000;
+/// and bytes of them. With names of a usual length that is no bound of its own: so many devices
+/// with one group take 27 MB. With the longest names and 64 groups each they would take 2 GB.
+const GONE_BYTES_MAX: usize = 64 << 20;
+/// A device beside its texts: its own fields, and its places among the users and those who went.
+const DEVICE_BYTES: usize = 200;
+/// A group beside its name.
+const GROUP_BYTES: usize = 32;
 
 /// The devices of every user of whom something is remembered.
 #[derive(Default)]
@@ -25,6 +32,8 @@ struct Memory {
     users: HashMap<Box<str>, Vec<Device>>,
     /// Who is gone, by the order in which they went.
     gone: BTreeMap<u64, (Box<str>, Box<str>)>,
+    /// What they take.
+    gone_bytes: usize,
     next: u64,
 }
 
@@ -40,6 +49,17 @@ enum Presence {
     Here(u64),
     /// Gone as the `order`th, at a tick.
     Gone { order: u64, since: u32 },
+}
+
+impl Device {
+    /// Bytes that it takes while it is gone. Both names stand twice.
+    fn gone_bytes(&self, user: &str) -> usize {
+        if let Presence::Here(_) = self.presence {
+            return 0;
+        }
+        let groups = self.groups.iter().map(|group| GROUP_BYTES + group.len());
+        DEVICE_BYTES + 2 * (user.len() + self.name.len()) + groups.sum::<usize>()
+    }
 }
 
 /// What a device that comes back has.
@@ -73,21 +93,23 @@ impl Devices {
         });
     }
 
-    /// The same for those devices of a user that are gone since `since` or later.
-    pub(super) fn give_to_gone(&self, user: &str, since: u32, group: &str, max: usize) {
+    /// The same for those devices of a user that are gone since `since` or later. Returns how many
+    /// were forgotten for it.
+    pub(super) fn give_to_gone(&self, user: &str, since: u32, group: &str, max: usize) -> u64 {
         if self.is_empty() {
-            return;
+            return 0;
         }
         self.with(|memory| {
-            for device in memory.users.get_mut(user).into_iter().flatten() {
+            memory.change(user, |device| {
                 let recent =
                     matches!(device.presence, Presence::Gone { since: at, .. } if at >= since);
                 let held = device.groups.iter().any(|held| **held == *group);
                 if recent && !held && device.groups.len() < max {
                     device.groups.push(group.into());
                 }
-            }
-        });
+            });
+            memory.trim()
+        })
     }
 
     /// `group` is taken from every device of the user, or from one.
@@ -96,11 +118,11 @@ impl Devices {
             return;
         }
         self.with(|memory| {
-            for held in memory.users.get_mut(user).into_iter().flatten() {
+            memory.change(user, |held| {
                 if device.is_none_or(|device| *held.name == *device) {
                     held.groups.retain(|name| **name != *group);
                 }
-            }
+            });
         });
     }
 
@@ -110,11 +132,11 @@ impl Devices {
             return;
         }
         self.with(|memory| {
-            for held in memory.users.get_mut(user).into_iter().flatten() {
+            memory.change(user, |held| {
                 if device.is_empty() || *held.name == *device {
                     held.groups.clear();
                 }
-            }
+            });
         });
     }
 
@@ -132,6 +154,7 @@ impl Devices {
             match held.presence {
                 Presence::Gone { order, since: at } => {
                     memory.gone.remove(&order);
+                    memory.gone_bytes -= held.gone_bytes(user);
                     if at < since {
                         held.groups.clear();
                     }
@@ -176,16 +199,11 @@ impl Devices {
                 return 0;
             }
             held.presence = Presence::Gone { order, since: now };
+            let bytes = held.gone_bytes(user);
             memory.next += 1;
             memory.gone.insert(order, (user.into(), device.into()));
-            let mut forgotten = 0;
-            while memory.gone.len() > GONE_MAX
-                && let Some((_, (user, device))) = memory.gone.pop_first()
-            {
-                memory.remove(&user, &device);
-                forgotten += 1;
-            }
-            forgotten
+            memory.gone_bytes += bytes;
+            memory.trim()
         })
     }
 
@@ -244,11 +262,35 @@ impl Memory {
         devices.last_mut().expect("pushed above")
     }
 
+    /// Changes what the devices of a user have.
+    fn change(&mut self, user: &str, mut act: impl FnMut(&mut Device)) {
+        for device in self.users.get_mut(user).into_iter().flatten() {
+            self.gone_bytes -= device.gone_bytes(user);
+            act(device);
+            self.gone_bytes += device.gone_bytes(user);
+        }
+    }
+
+    /// Forgets the longest gone until the bounds hold; how many these were.
+    fn trim(&mut self) -> u64 {
+        let mut forgotten = 0;
+        while (self.gone.len() > GONE_MAX || self.gone_bytes > GONE_BYTES_MAX)
+            && let Some((_, (user, device))) = self.gone.pop_first()
+        {
+            self.remove(&user, &device);
+            forgotten += 1;
+        }
+        forgotten
+    }
+
     fn remove(&mut self, user: &str, device: &str) {
         let Some(devices) = self.users.get_mut(user) else {
             return;
         };
-        devices.retain(|held| *held.name != *device);
+        let is_it = |held: &mut Device| *held.name == *device;
+        for gone in devices.extract_if(.., is_it) {
+            self.gone_bytes -= gone.gone_bytes(user);
+        }
         if devices.is_empty() {
             self.users.remove(user);
         }
@@ -256,76 +298,4 @@ impl Memory {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn recalled(groups: &[&str], confirmed: u64) -> Recalled {
-        let groups = groups.iter().map(|group| (*group).into()).collect();
-        Recalled { groups, confirmed }
-    }
-
-    #[test]
-    fn what_was_given_outlives_a_connection_for_its_time() {
-        let devices = Devices::default();
-        assert_eq!(devices.recall("ada", "phone", 1, 0), recalled(&[], 0));
-        devices.give("ada", "phone", 1, "room");
-        devices.give("ada", "phone", 1, "room");
-        devices.leave(("ada", "phone"), 1, 7, 100);
-        assert_eq!(devices.gone(), 1);
-        devices.give_to_gone("ada", 100, "news", 8);
-        devices.give_to_gone("ada", 101, "late", 8);
-        devices.give_to_gone("ada", 100, "many", 2);
-        assert_eq!(
-            devices.recall("ada", "phone", 2, 100),
-            recalled(&["room", "news"], 7)
-        );
-        assert_eq!(devices.gone(), 0);
-        devices.take_away("ada", Some("phone"), "room");
-        devices.leave(("ada", "phone"), 2, 0, 200);
-        assert_eq!(
-            devices.recall("ada", "phone", 3, 201),
-            recalled(&[], 7),
-            "too late"
-        );
-    }
-
-    #[test]
-    fn a_newer_session_keeps_its_place() {
-        let devices = Devices::default();
-        devices.give("ada", "", 1, "room");
-        assert_eq!(devices.recall("ada", "", 2, 0), recalled(&["room"], 0));
-        devices.leave(("ada", ""), 1, 9, 5);
-        assert_eq!(devices.gone(), 0);
-        devices.forget("ada", "");
-        devices.leave(("ada", ""), 2, 0, 5);
-        assert!(devices.is_empty(), "nothing is left to remember");
-    }
-
-    #[test]
-    fn the_longest_gone_is_forgotten_first() {
-        let devices = Devices::default();
-        let mut forgotten = 0;
-        for number in 0..GONE_MAX as u64 + 3 {
-            let user = format!("u{number}");
-            devices.give(&user, "", number, "room");
-            forgotten += devices.leave((&user, ""), number, 0, 1);
-        }
-        assert_eq!((forgotten, devices.gone()), (3, GONE_MAX));
-        assert_eq!(devices.recall("u2", "", 1, 0), recalled(&[], 0));
-        assert_eq!(devices.recall("u3", "", 1, 0), recalled(&["room"], 0));
-        devices.expire(1, u64::MAX, 10);
-        assert_eq!(devices.gone(), GONE_MAX - 1, "not before their time");
-        devices.expire(2, u64::MAX, 10);
-        assert_eq!(devices.gone(), GONE_MAX - 11);
-    }
-
-    #[test]
-    fn who_has_confirmed_something_that_is_kept_is_remembered_for_longer() {
-        let devices = Devices::default();
-        devices.leave(("ada", ""), 1, 5, 1);
-        devices.expire(100, 5, 10);
-        assert_eq!(devices.gone(), 1);
-        devices.expire(100, 6, 10);
-        assert!(devices.is_empty());
-    }
-}
+mod tests;

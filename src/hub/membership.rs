@@ -77,8 +77,10 @@ impl Hub {
         let options = self.options();
         if !options.remember_groups.is_zero() {
             let since = self.remembered_since(now);
-            self.devices
+            let forgotten = self
+                .devices
                 .give_to_gone(user, since, group, options.max_groups);
+            self.metrics.devices_forgotten.inc_by(forgotten);
         }
     }
 
