@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::args::{read_token, resolve_now};
 use super::check::load;
 use super::exit::Failure;
+use super::heard::Heard;
 use super::output;
 use crate::clock::Clock;
 use crate::wire::seal::Key;
@@ -115,6 +116,10 @@ impl Door {
         stream.set_write_timeout(Some(left(deadline)?))?;
         stream.write_all(request.as_bytes())?;
         let answer = read(&mut stream, bytes_max, deadline)?;
+        if let Some(why) = wrong_door(Heard::of(&answer)) {
+            anyhow::bail!("{why}: is this the admin door, as admin.listen has it?");
+        }
+        let answer = String::from_utf8(answer).context("no text")?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
         let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
         let status = status.and_then(|code| code.parse().ok());
@@ -173,8 +178,20 @@ fn host(url: &str) -> Result<&str, Failure> {
     }
 }
 
+/// Why what was said first cannot be an answer of the admin door.
+const fn wrong_door(heard: Heard) -> Option<&'static str> {
+    match heard {
+        Heard::Http => None,
+        Heard::Nothing => Some("it hung up without a word"),
+        Heard::Native => Some("what answers there speaks pushgate's own frames, for clients"),
+        Heard::Mqtt => Some("what answers there speaks MQTT"),
+        Heard::Tls => Some("what answers there speaks TLS"),
+        Heard::Other => Some("what answers there speaks no HTTP"),
+    }
+}
+
 /// All that comes, by the deadline however slowly it comes.
-fn read(stream: &mut TcpStream, bytes_max: usize, deadline: Instant) -> anyhow::Result<String> {
+fn read(stream: &mut TcpStream, bytes_max: usize, deadline: Instant) -> anyhow::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let mut part = [0; 1024];
     loop {
@@ -188,7 +205,7 @@ fn read(stream: &mut TcpStream, bytes_max: usize, deadline: Instant) -> anyhow::
         }
         anyhow::ensure!(answer.len() <= bytes_max, "an answer without end");
     }
-    String::from_utf8(answer).context("no text")
+    Ok(answer)
 }
 
 const LATE: &str = "not in time";

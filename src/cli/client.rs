@@ -127,6 +127,16 @@ pub enum Ended {
         /// When to come back, where it said so.
         retry_after: Option<Duration>,
     },
+    /// What answers is no door of this kind, or most likely none.
+    #[error("{ended}; {hint}")]
+    WrongDoor {
+        /// How it ended.
+        ended: Box<Self>,
+        /// What answers there, and what to do about it.
+        hint: &'static str,
+        /// What it said leaves no doubt.
+        is_certain: bool,
+    },
     /// The gateway did not answer HELLO in time.
     #[error("no WELCOME within {} s", CONNECT_DEADLINE.as_secs())]
     NoWelcome,
@@ -175,6 +185,10 @@ impl Ended {
             Self::Untrusted(_) | Self::Malformed(_) | Self::OutOfOrder(_) => {
                 return Advice::Stay;
             }
+            Self::WrongDoor {
+                is_certain: true, ..
+            } => return Advice::Stay,
+            Self::WrongDoor { ended, .. } => return ended.advice(),
             _ => return Advice::Jitter,
         };
         match code {

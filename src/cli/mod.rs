@@ -21,6 +21,7 @@ mod health;
 mod history;
 mod serve;
 
+mod heard;
 mod listen;
 mod mqtt;
 mod push;

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{CONNECT_DEADLINE, Client, Ended, Identity};
 use super::exit::Failure;
+use super::heard::Witness;
 use super::mqtt::{Credential, MqttStream};
 use super::web::WebStream;
 
@@ -112,6 +113,7 @@ pub(super) async fn connect(
     identity: &Identity,
 ) -> Result<Client<Box<dyn Duplex>>, Ended> {
     let deadline = Instant::now() + CONNECT_DEADLINE;
+    let witness = Witness::default();
     let open = async {
         let stream = TcpStream::connect(address).await;
         let stream = stream.map_err(|error| {
@@ -123,16 +125,23 @@ pub(super) async fn connect(
         let stream = match secure {
             None => Box::new(stream) as Box<dyn Duplex>,
             Some(Secure { connector, name }) => {
-                let secured = connector.connect(name.clone(), stream).await;
-                Box::new(secured.map_err(|error| match error.kind() {
-                    io::ErrorKind::InvalidData => Ended::Untrusted(error),
-                    _ => Ended::Unreachable(error),
+                let below = Witness::default();
+                let secured = connector.connect(name.clone(), below.of(stream)).await;
+                Box::new(secured.map_err(|error| {
+                    below.explain_without_tls(match error.kind() {
+                        io::ErrorKind::InvalidData => Ended::Untrusted(error),
+                        _ => Ended::Unreachable(error),
+                    })
                 })?)
             }
         };
+        let stream = witness.of(stream);
         let stream = match door {
-            Door::Native => stream,
-            Door::Web(host, path) => Box::new(WebStream::open(stream, host, path).await?),
+            Door::Native => Box::new(stream) as Box<dyn Duplex>,
+            Door::Web(host, path) => {
+                let opened = WebStream::open(stream, host, path).await;
+                Box::new(opened.map_err(|ended| witness.explain(ended, door))?)
+            }
             Door::Mqtt(credential) => Box::new(MqttStream::new(stream, credential)),
         };
         Ok::<_, Ended>(stream)
@@ -140,7 +149,7 @@ pub(super) async fn connect(
     let opened = timeout_at(deadline, open).await;
     let stream = opened.map_err(|_| Ended::Unreachable(io::ErrorKind::TimedOut.into()))??;
     let handshake = Client::handshake(stream, identity);
-    timeout_at(deadline, handshake)
-        .await
-        .unwrap_or(Err(Ended::NoWelcome))
+    let entered = timeout_at(deadline, handshake).await;
+    let entered = entered.unwrap_or(Err(Ended::NoWelcome));
+    entered.map_err(|ended| witness.explain(ended, door))
 }

@@ -79,9 +79,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebStream<S> {
 fn words(response: &Response<Option<Vec<u8>>>) -> String {
     let body = response.body().as_deref().unwrap_or_default();
     let body = String::from_utf8_lossy(body);
-    match body.trim() {
-        "" => response.status().to_string(),
-        text => format!("{}: {text}", response.status()),
+    // What answers may be anything that speaks HTTP, and have pages.
+    match body.trim().lines().next() {
+        None => response.status().to_string(),
+        Some(text) => format!("{}: {text}", response.status()),
     }
 }
 

@@ -9,6 +9,7 @@ mod malformed;
 
 mod churn;
 mod closes;
+mod doors;
 mod takeover;
 mod tokens;
 
