@@ -13,6 +13,9 @@ use super::StoreError;
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
+/// Digits of a process id, with blanks before them: so none of a longer one is left behind it.
+const PID_BYTES: usize = 10;
+
 /// Marks a file that is not yet whole; nobody misses it.
 pub(super) const UNFINISHED: &str = ".tmp";
 
@@ -59,11 +62,16 @@ impl Disk {
             .map_err(|error| named(&error, "open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(path.to_owned())),
+            Err(TryLockError::WouldBlock) => {
+                let path = path.to_owned();
+                let pid = read_pid(&lock);
+                return Err(StoreError::Locked { path, pid });
+            }
             Err(TryLockError::Error(error)) => {
                 return Err(named(&error, "lock", &lock_path).into());
             }
         }
+        write_pid(&lock);
         let own = Handle {
             file: File::open(path).map_err(|error| named(&error, "open", path))?,
             path: path.to_owned(),
@@ -136,6 +144,20 @@ impl Disk {
     pub(super) fn own(&self) -> &Arc<Handle> {
         &self.own
     }
+}
+
+/// Has the lock file say who holds it, for people alone: it is the lock that counts, and a disk
+/// which has no room for this says so elsewhere.
+fn write_pid(lock: &File) {
+    let pid = format!("{:>PID_BYTES$}\n", std::process::id());
+    let _ = lock.write_all_at(pid.as_bytes(), 0);
+}
+
+/// Who holds the lock, where its file says so.
+fn read_pid(lock: &File) -> Option<u32> {
+    let mut pid = [0; PID_BYTES];
+    lock.read_exact_at(&mut pid, 0).ok()?;
+    std::str::from_utf8(&pid).ok()?.trim().parse().ok()
 }
 
 fn options() -> OpenOptions {

@@ -195,8 +195,17 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Two processes would overwrite each other's records.
-    #[error("{} is in use by another process", .0.display())]
-    Locked(PathBuf),
+    #[error(
+        "{} is in use by another process{}: stop that one, or give this one a directory of its own",
+        path.display(),
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it, as the lock file says; an id of that process's own namespace.
+        pid: Option<u32>,
+    },
     /// A newer program wrote it, and this one would destroy it.
     #[error("{name} has format version {version}, and this program knows 1")]
     Version {

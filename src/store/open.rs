@@ -12,7 +12,7 @@ use super::segment;
 use super::write::BLOCK;
 use super::{Counts, Floor, Opened, Options, Record, Start, Store, StoreError, totals};
 
-const LOCK: &str = "pushgate.lock";
+pub(super) const LOCK: &str = "pushgate.lock";
 
 /// What the machine is, as far as a start depends on it.
 pub(super) struct Machine {

@@ -125,12 +125,17 @@ fn a_second_process_is_refused() {
     let Err(error) = bench.try_open(NOW_MS) else {
         panic!("it is open twice");
     };
-    assert!(matches!(error, StoreError::Locked(_)), "{error}");
+    let own = Some(std::process::id());
     assert!(
-        error
-            .to_string()
-            .ends_with("history is in use by another process")
+        matches!(error, StoreError::Locked { pid, .. } if pid == own),
+        "{error}"
     );
+    let said = error.to_string();
+    let who = format!(
+        "history is in use by another process (pid {}): stop that one",
+        std::process::id()
+    );
+    assert!(said.contains(&who), "{said}");
     drop(opened);
     bench.open();
 }
