@@ -2,9 +2,11 @@
 //! there on both are checked by the same code.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::query::{Pair, pairs};
 use crate::wire::datagram::{Kick, Op, ReplyMode, RequestBody, Target};
@@ -29,10 +31,8 @@ struct PushSaid<'a> {
     payload: Option<Cow<'a, str>>,
     #[serde(borrow)]
     payload_base64: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    ttl: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    spread: Option<Cow<'a, str>>,
+    ttl: Option<Time>,
+    spread: Option<Time>,
     #[serde(borrow)]
     collapse: Option<Cow<'a, str>>,
 }
@@ -45,6 +45,34 @@ enum TargetSaid<'a> {
     Group(#[serde(borrow)] Cow<'a, str>),
     ExceptUser(#[serde(borrow)] Cow<'a, str>),
     ExceptGroup(#[serde(borrow)] Cow<'a, str>),
+}
+
+/// A duration as text: a number would leave its unit to be guessed, so the refusal of one shows how
+/// it is written.
+struct Time(String);
+
+impl Time {
+    fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration with its unit, such as \"90s\" or \"1h 30m\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                Ok(Time(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 #[derive(Deserialize)]
@@ -61,8 +89,7 @@ struct KickSaid<'a> {
     user: Cow<'a, str>,
     #[serde(borrow)]
     device: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    hold: Option<Cow<'a, str>>,
+    hold: Option<Time>,
     #[serde(borrow)]
     reason: Option<Cow<'a, str>>,
 }
@@ -105,8 +132,8 @@ pub(super) fn push(json: &[u8]) -> Result<Written, Malformed> {
     };
     let targets = targets(&said.targets)?;
     let given = Given {
-        ttl: said.ttl.as_deref(),
-        spread: said.spread.as_deref(),
+        ttl: said.ttl.as_ref().map(Time::text),
+        spread: said.spread.as_ref().map(Time::text),
         collapse: said.collapse.as_deref(),
     };
     write_push(&targets, given, payload)
@@ -153,7 +180,7 @@ pub(super) fn kick(json: &[u8]) -> Result<Written, Malformed> {
     let body = RequestBody::Kick(Kick {
         user: short(&said.user)?,
         device: short(said.device.as_deref().unwrap_or_default())?,
-        hold_s: seconds("hold", said.hold.as_deref())?,
+        hold_s: seconds("hold", said.hold.as_ref().map(Time::text))?,
         reason: short(said.reason.as_deref().unwrap_or_default())?,
     });
     Ok(written(&body))

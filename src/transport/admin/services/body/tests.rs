@@ -146,3 +146,17 @@ fn what_a_datagram_cannot_say_is_refused() {
         assert!(refused, "{what}");
     }
 }
+
+#[test]
+fn a_number_for_a_duration_is_told_how_one_is_written() {
+    let of_push = |field: &str| {
+        let json = format!(r#"{{"targets": [{{"all": true}}], "{field}": 60}}"#);
+        push(json.as_bytes()).unwrap_err()
+    };
+    let of_kick = kick(br#"{"user": "ada", "hold": 60}"#).unwrap_err();
+    for why in [of_push("ttl"), of_push("spread"), of_kick] {
+        assert!(why.contains("`60`") && why.contains("\"90s\""), "{why}");
+    }
+    let why = push(br#"{"targets": [{"all": true}], "ttl": "60"}"#).unwrap_err();
+    assert!(why.contains("\"90s\""), "{why}");
+}
