@@ -10,6 +10,7 @@ use std::process::Command;
 use pushgate::ledger::Kind;
 use pushgate::metrics::{Credential, HttpReject, Outcome, TokenFault};
 use pushgate::wire::datagram::Op;
+use pushgate::wire::encoding::Protocol;
 use pushgate::wire::reason::{CloseCode, CloseReason, RejectCause, Status};
 
 use crate::support::process::Process;
@@ -151,6 +152,10 @@ fn every_word_of_the_protocol_is_documented() {
         README,
     );
     documented("the task kinds", Kind::ALL.map(Kind::word), README);
+    let doors = "| `pushgate_sessions_by_door{door}` |";
+    let doors = README.lines().find(|line| line.starts_with(doors));
+    let doors = doors.expect("a row of the metrics");
+    documented("the doors", Protocol::ALL.map(Protocol::word), doors);
 }
 
 #[test]

@@ -35,6 +35,16 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+fn every_target_is_documented() {
+    let readme = include_str!("../../README.md");
+    for target in &targets::ALL {
+        let name = target.name;
+        let is_there = [format!("`{name}`"), format!("tests/fuzz/run {name} ")];
+        assert!(is_there.iter().any(|text| readme.contains(text)), "{name}");
+    }
+}
+
+#[test]
 fn every_seed_is_replayed() {
     for target in &targets::ALL {
         let seeds = seeds(target.name);
