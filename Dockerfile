@@ -16,9 +16,9 @@ COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY tests/fuzz/Cargo.toml tests/fuzz/
 COPY src/build.rs src/
-RUN mkdir benches \
+RUN mkdir benches tests/interleavings \
     && for file in src/main benches/wire benches/intake benches/fanout benches/idle benches/tls \
-        tests/interleavings tests/fuzz/fuzz; do echo 'fn main() {}' > "$file.rs"; done \
+        tests/interleavings/handovers tests/fuzz/fuzz; do echo 'fn main() {}' > "$file.rs"; done \
     && touch src/lib.rs \
     && cargo build --release --locked --bin pushgate \
     && cargo clean --release --locked --package pushgate

@@ -82,7 +82,7 @@ pub mod daemon;
 
 pub mod cli;
 
-/// The locks and atomics of the hub: `std`'s, or a scheduler's for `tests/interleavings.rs`.
+/// The locks and atomics of the hub: `std`'s, or a scheduler's for `tests/interleavings`.
 pub(crate) mod sync {
     #[cfg(feature = "interleavings")]
     pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::missing;
 use toml::{Table, Value};
+
+use crate::support::missing;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,14 +23,17 @@ fn manifest(path: &str) -> Table {
     read(path).parse().expect("a manifest is TOML")
 }
 
-/// The files of the targets that a manifest names, without `.rs`.
-fn named(manifest: &Table, kind: &str, directory: &str) -> Vec<String> {
+/// The files of the targets that the manifest in a directory names, without `.rs`; those that have
+/// no path of their own are below `kinds`.
+fn named(manifest: &Table, kind: &str, (directory, kinds): (&str, &str)) -> Vec<String> {
     let targets = manifest.get(kind).and_then(Value::as_array);
     let file = |target: &Value| {
         let path = target.get("path").and_then(Value::as_str);
         let name = target.get("name").and_then(Value::as_str).expect("a name");
-        let file = path.map_or(name, |path| path.trim_end_matches(".rs"));
-        format!("{directory}{file}")
+        match path {
+            Some(path) => format!("{directory}{}", path.trim_end_matches(".rs")),
+            None => format!("{directory}{kinds}{name}"),
+        }
     };
     targets.into_iter().flatten().map(file).collect()
 }
@@ -40,16 +44,16 @@ fn the_layer_of_the_dependencies_has_every_target_that_a_manifest_names() {
     let own = manifest("Cargo.toml");
     let members = own["workspace"]["members"].as_array().expect("a list");
     let mut targets = vec!["src/main".to_owned()];
-    targets.extend(named(&own, "bench", "benches/"));
-    targets.extend(named(&own, "test", "tests/"));
-    targets.extend(named(&own, "example", "examples/"));
+    targets.extend(named(&own, "bench", ("", "benches/")));
+    targets.extend(named(&own, "test", ("", "tests/")));
+    targets.extend(named(&own, "example", ("", "examples/")));
     let dockerfile = read("Dockerfile");
     for member in members {
         let member = member.as_str().expect("a path");
         let copied = format!("COPY {member}/Cargo.toml {member}/\n");
         assert!(dockerfile.contains(&copied), "{copied}");
         let of_it = manifest(&format!("{member}/Cargo.toml"));
-        targets.extend(named(&of_it, "bin", &format!("{member}/")));
+        targets.extend(named(&of_it, "bin", (&format!("{member}/"), "src/bin/")));
     }
     let (_, list) = dockerfile.split_once("for file in ").expect("a loop");
     let (list, _) = list.split_once("; do ").expect("the loop has a body");

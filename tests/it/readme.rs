@@ -177,7 +177,7 @@ fn the_commands_that_set_everything_up_are_the_two() {
     assert_eq!(
         block("commands: tests"),
         "cargo run -- demo\n\
-         cargo test && cargo test --features interleavings --test interleavings"
+         cargo test && cargo test --features interleavings --example interleavings"
     );
 }
 
