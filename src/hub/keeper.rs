@@ -241,3 +241,53 @@ impl Hub {
         self.go_on_from(next_number, (floor.upto, now + left));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(source: Option<SocketAddr>) -> Incoming {
+        Incoming {
+            targets: Vec::new(),
+            payload: Box::default(),
+            expires_ms: Some(1),
+            collapse: Box::default(),
+            key_id: 0,
+            accepted: Instant::now(),
+            accepted_ms: 0,
+            source,
+            placed: oneshot::channel().0,
+        }
+    }
+
+    /// A thread that waits for the disk empties the queue into what it holds itself.
+    #[test]
+    fn what_the_thread_holds_counts_as_what_waits_in_the_queue() {
+        const HELD: usize = 10;
+        let (items, received) = sync_channel(QUEUE);
+        let keeper = Keeper {
+            items,
+            unplaced: AtomicUsize::new(0),
+            waiting: Waiting::default(),
+            synced: None,
+            is_over: AtomicBool::new(false),
+        };
+        for _ in 0..HELD {
+            assert!(keeper.offer(incoming(None)));
+            received.try_recv().unwrap();
+        }
+        for _ in HELD..QUEUE {
+            assert!(keeper.offer(incoming(None)));
+        }
+        let source = Some(SocketAddr::from(([127, 0, 0, 1], 9)));
+        assert!(
+            !keeper.offer(incoming(source)),
+            "there is room in the queue"
+        );
+        assert!(!keeper.is_waiting_for(source), "it is turned away whole");
+        keeper.settled(None);
+        assert!(keeper.offer(incoming(source)));
+        assert!(keeper.is_waiting_for(source));
+        assert!(!keeper.offer(incoming(None)));
+    }
+}

@@ -299,3 +299,31 @@ fn a_record_that_went_bad_on_disk_is_not_copied() {
         "it was put right"
     );
 }
+
+/// It may never be read again; that is told each time its turn comes.
+#[test]
+fn a_segment_that_cannot_be_read_keeps_no_other_from_being_written_anew() {
+    let bench = Bench::new();
+    let (opened, _) = bench.open();
+    let mut store = opened.store;
+    write(&mut store, 1..=60, 150);
+    store.sync().unwrap();
+    // The last one has its turn first, and what it keeps went bad.
+    let path = bench.segment(0);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let steps = store.begin_scrub(&[1, 30, 59].map(erase));
+    assert_eq!(steps, 3, "each stands in a segment of its own");
+    store.step_scrub().unwrap_err();
+    assert!(bench.stands(b"payload of 1:") && bench.stands(b"payload of 30:"));
+    for _ in 0..2 {
+        store.step_scrub().unwrap();
+    }
+    assert!(!bench.stands(b"payload of 1:") && !bench.stands(b"payload of 30:"));
+    for _ in 0..2 {
+        store.step_scrub().unwrap_err();
+    }
+    assert!(bench.stands(b"payload of 59:"), "it waits for its disk");
+}
