@@ -125,11 +125,12 @@ async fn who_is_not_heard_for_two_and_a_half_heartbeats_is_closed() {
     let baseline = Baseline::of(&gateway).await;
     // 1 s is not offered: it is clamped to 5 s.
     let login = |user| Login::user(user).heartbeat_s(1);
+    // First, so that it would be the first to be closed.
+    let mut answering = login("answering").enter(gateway.native).await;
     let mut mute = Client::connect(gateway.native).await;
     mute.send_bytes(&login("mute").encode()).await;
     let welcome = mute.greeted().await.expect("the client is let in");
     assert_eq!(welcome.heartbeat_s, 5);
-    let mut answering = login("answering").enter(gateway.native).await;
     let (over, mut is_over) = oneshot::channel();
     let answering = tokio::spawn(async move {
         let mut pings = 0;
