@@ -59,6 +59,8 @@ async fn tasks_that_nothing_explains_are_found_and_forgotten_when_they_end() {
     settings.drain.linger = Duration::ZERO;
     let gateway = Gateway::bind(settings).await.expect("free ports");
     let (addresses, ledger) = (*gateway.addresses(), gateway.ledger().clone());
+    // Also where it fails: a thread that receives would hold the test up.
+    let _end = ledger.stop_token().clone().drop_guard();
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(gateway.run(async {
         let _ = stopped.await;
