@@ -22,8 +22,23 @@ pub(super) struct SenderArgs {
     /// The gateway's UDP address, HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = GATEWAY)]
     pub(super) to: String,
-    /// Sign with the key of this id (1 to 4294967295); without a key the datagram is unsigned,
-    /// which a gateway takes only from its own machine and only while it has no keys
+    #[command(flatten)]
+    key: KeyArgs,
+    /// How long to ask on, once a second, after the gateway has answered ACCEPTED or TIMEOUT
+    /// ("90s", "2m"); "0s" takes that as the result. A first answer is waited for 15 s
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    wait: Duration,
+    /// Print one JSON object instead of words
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// As which service a command asks.
+#[derive(Debug, Args)]
+pub(super) struct KeyArgs {
+    /// Ask as the service with the key of this id (1 to 4294967295), and sign with it; without a
+    /// key nothing is signed, which a gateway takes only from its own machine and only while it has
+    /// no keys
     #[arg(
         long,
         value_name = "N",
@@ -34,19 +49,19 @@ pub(super) struct SenderArgs {
     /// The file with that key: 32 bytes or more in hex, as `pushgate keygen` writes it
     #[arg(long, value_name = "FILE", requires = "key_id")]
     key_file: Option<PathBuf>,
-    /// How long to ask on, once a second, after the gateway has answered ACCEPTED or TIMEOUT
-    /// ("90s", "2m"); "0s" takes that as the result. A first answer is waited for 15 s
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    wait: Duration,
-    /// Print one JSON object instead of words
-    #[arg(long)]
-    pub(super) json: bool,
+}
+
+impl KeyArgs {
+    /// The key, where one is named.
+    pub(super) fn key(&self) -> Result<Option<(u32, Key)>, Failure> {
+        key(self.key_id, self.key_file.as_deref())
+    }
 }
 
 impl SenderArgs {
     /// A sender as the arguments describe it.
     pub(super) async fn connect(&self) -> Result<Sender, Failure> {
-        let key = key(self.key_id, self.key_file.as_deref())?;
+        let key = self.key.key()?;
         let address = resolve(&self.to).await?;
         let mut sender = Sender::connect(address, key)
             .await

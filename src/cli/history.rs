@@ -3,7 +3,6 @@
 mod purge;
 mod words;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::admin::{Door, DoorArgs, escaped};
-use super::args::{self, duration};
+use super::args::{self, KeyArgs, duration};
 use super::exit::{CommandResult, Exit, Failure};
 use super::output;
 use purge::Purge;
@@ -92,17 +91,8 @@ impl ScopeArg {
 struct AskArgs {
     #[command(flatten)]
     door: DoorArgs,
-    /// Ask as the service with the key of this id, which may push to the same targets
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "key_file",
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    key_id: Option<u32>,
-    /// The file with that key, which signs: 32 bytes or more in hex
-    #[arg(long, value_name = "FILE", requires = "key_id")]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
     /// Print JSON instead of words: an object for each target, or one
     #[arg(long)]
     json: bool,
@@ -111,8 +101,7 @@ struct AskArgs {
 impl AskArgs {
     fn door(&self) -> Result<Door, Failure> {
         let door = self.door.door()?;
-        let key = args::key(self.key_id, self.key_file.as_deref())?;
-        Ok(match key {
+        Ok(match self.key.key()? {
             Some(key) => door.signing(key),
             None => door,
         })
