@@ -1,7 +1,7 @@
 //! One line for each value of a closed list of the protocol: its name, its code, its word.
 
 /// Defines a field-less enum together with what every closed list offers: `ALL`, `code`,
-/// `from_code`, `word`, `index` and `Display` (the word). Codes count up by one.
+/// `from_code`, `word`, `from_word`, `index` and `Display` (the word). Codes count up by one.
 macro_rules! closed_list {
     (
         $(#[$about:meta])*
@@ -37,6 +37,11 @@ macro_rules! closed_list {
                 match self {
                     $(Self::$variant => $word,)+
                 }
+            }
+
+            /// The value of a word, or `None` for one that none has.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|known| known.word() == word)
             }
 
             /// The place in [`Self::ALL`].

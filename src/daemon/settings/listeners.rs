@@ -101,9 +101,8 @@ fn listener(table: Table<'_>) -> Listener {
 
 fn protocol(table: &Table<'_>) -> Protocol {
     let word = table.text("protocol").unwrap_or("native");
-    let known = Protocol::ALL.iter().find(|known| known.word() == word);
-    if let Some(known) = known {
-        return *known;
+    if let Some(known) = Protocol::from_word(word) {
+        return known;
     }
     let what = format!("unknown protocol {word:?}");
     let words = Protocol::ALL.map(|known| format!("{:?}", known.word()));

@@ -119,9 +119,7 @@ impl Wanted {
 }
 
 fn scope_of(word: &str) -> Result<Scope, Malformed> {
-    let scopes = [Scope::All, Scope::User, Scope::Group];
-    let scope = scopes.into_iter().find(|scope| scope.word() == word);
-    scope.ok_or_else(|| "scope is all, user or group".to_owned())
+    Scope::from_word(word).ok_or_else(|| "scope is all, user or group".to_owned())
 }
 
 pub(super) fn number(parameter: &str, digits: &str) -> Result<u64, Malformed> {
