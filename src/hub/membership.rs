@@ -120,12 +120,12 @@ impl Hub {
 
     /// Leaves `group` and leaves LEFT with the session, also when it was not in it. What was
     /// accepted before is sent first, as far as the socket takes it; what still waits then because
-    /// of this group alone is not delivered any more.
-    pub fn leave(&self, session: &Arc<Session>, group: &str, cx: &mut Pump) {
+    /// of this group alone is not delivered any more. Returns whether it was in it.
+    pub fn leave(&self, session: &Arc<Session>, group: &str, cx: &mut Pump) -> bool {
         let mut inner = session.lock();
         self.pump_locked(session, &mut inner, By::Other, cx);
         if !inner.is_attached() {
-            return;
+            return false;
         }
         let lane = self.registry.find(Scope::Group, group);
         let place = lane.and_then(|lane| {
@@ -146,13 +146,14 @@ impl Hub {
             drop(still);
             if !fits {
                 self.close_locked(session, &mut inner, self.slow(TOO_MANY_DEPARTED));
-                return;
+                return true;
             }
         }
         if let Some(user) = inner.user() {
             self.devices.take_away(user, Some(session.device()), group);
         }
         self.answer_locked(session, &mut inner, &GatewayFrame::Left { group });
+        place.is_some()
     }
 
     pub(super) fn exit(&self, still: &mut Still<'_>, id: u64, handle: &Handle, inner: &Inner) {

@@ -368,7 +368,9 @@ impl Serving<'_> {
                     hub.answer(&***session, &refusal(frame::JOIN, code, group));
                 }
             }
-            ClientFrame::Leave { group } => hub.leave(&member(), group, cx),
+            ClientFrame::Leave { group } => {
+                hub.leave(&member(), group, cx);
+            }
             ClientFrame::Bye => {
                 hub.close(&***session, Closing::silent(CloseReason::Bye));
             }

@@ -225,11 +225,8 @@ impl Asked<'_, '_> {
         let (hub, cx) = (&self.serving.clients.hub, &mut self.serving.cx);
         if let Filter::Group(group) = filter {
             // Also a group that its token or a service has put it into, as LEAVE does.
-            let was_in = hub.is_in(&**session, group);
-            if was_in {
-                let member: Arc<Session> = Arc::clone(session) as _;
-                hub.leave(&member, group, cx);
-            }
+            let member: Arc<Session> = Arc::clone(session) as _;
+            let was_in = hub.leave(&member, group, cx);
             return state.subscriptions(|all| all.remove(text)) || was_in;
         }
         // What was accepted before is sent first, as it was granted.
