@@ -8,6 +8,7 @@ use super::door::Door;
 use super::handshake::Turned;
 use super::link::{Link, READ, end_of};
 use super::{mqtt, native, websocket};
+use crate::wire::append::append_within;
 use crate::wire::frame::{ClientFrame, Hello};
 use crate::wire::reason::CloseReason;
 
@@ -89,7 +90,7 @@ impl Opening {
         };
         let read = READ.with_borrow_mut(|buffer| {
             let count = link.try_read(buffer)?;
-            append(&mut self.bytes, &buffer[..count], max);
+            append_within(&mut self.bytes, &buffer[..count], max);
             io::Result::Ok(count)
         });
         match read {
@@ -105,30 +106,5 @@ impl Opening {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(Turned::Gone(end_of(&error))),
         }
-    }
-}
-
-/// Appends with room for twice as much, but for no more than a whole HELLO: doubling alone would
-/// take up to twice the bound.
-fn append(bytes: &mut Vec<u8>, new: &[u8], max: usize) {
-    let needed = bytes.len() + new.len();
-    if needed > bytes.capacity() {
-        let room = (2 * bytes.capacity()).min(max).max(needed);
-        bytes.reserve_exact(room - bytes.len());
-    }
-    bytes.extend_from_slice(new);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hello_that_trickles_in_takes_no_more_than_a_whole_one() {
-        let (mut bytes, max) = (Vec::new(), 1_000);
-        for _ in 0..max {
-            append(&mut bytes, b"x", max);
-        }
-        assert_eq!((bytes.len(), bytes.capacity()), (max, max));
     }
 }

@@ -6,6 +6,7 @@
 //! reserved bit is an error, and so are trailing bytes. What a value means for a session or a key
 //! (bounds of the configuration, permissions) is not decided here.
 
+pub(crate) mod append;
 mod reader;
 #[macro_use]
 mod closed_list;

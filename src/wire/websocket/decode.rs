@@ -6,6 +6,7 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use super::super::append::append_within;
 use super::encode::apply_mask;
 use super::{CONTROL_MAX, Fault, NO_CODE, Side};
 
@@ -138,19 +139,13 @@ fn check_place(head: &FrameHeader, length: u64, parts: &Parts, max: usize) -> Re
     }
 }
 
-/// With room for twice as much, but for no more than a whole message: doubling alone would take up
-/// to twice the bound.
+/// All of a message of at most `max` bytes, or a part of it.
 fn data<'a>(head: &FrameHeader, payload: &'a [u8], (parts, max): (&mut Parts, usize)) -> Item<'a> {
     match (parts.take(), head.is_final) {
         (None, true) => Item::Message(Cow::Borrowed(payload)),
         (before, is_final) => {
             let mut whole = before.unwrap_or_default();
-            let needed = whole.len() + payload.len();
-            if whole.capacity() < needed {
-                let room = (2 * whole.capacity()).min(max).max(needed);
-                whole.reserve_exact(room - whole.len());
-            }
-            whole.extend_from_slice(payload);
+            append_within(&mut whole, payload, max);
             if is_final {
                 return Item::Message(Cow::Owned(whole));
             }
