@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use tungstenite::Error;
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::handshake::machine::TryParse;
-use tungstenite::handshake::server::{Request, create_response};
-use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, header};
+use tungstenite::handshake::server::{Request, create_response, write_response};
+use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::token;
 
@@ -56,7 +56,7 @@ pub(super) fn judge(
     let Some((used, request)) = request else {
         return Err(refuse(431, "the head of the request is too long"));
     };
-    let response = create_response(&request).map_err(|error| not_a_websocket(&error))?;
+    let mut response = create_response(&request).map_err(|error| not_a_websocket(&error))?;
     let headers = request.headers();
     // What the library leaves to others: section 4.2.1, points 2 and 5, and that nothing follows.
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
@@ -82,18 +82,13 @@ pub(super) fn judge(
         }
     }
     let token = token::find(&request)?;
-    let mut answer = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
-    for (name, value) in response.headers() {
-        put_header(&mut answer, name.as_str(), value.as_bytes());
-    }
     if is_offered(headers)? {
-        put_header(
-            &mut answer,
-            "sec-websocket-protocol",
-            SUBPROTOCOL.as_bytes(),
-        );
+        let protocol = HeaderValue::from_static(SUBPROTOCOL);
+        let headers = response.headers_mut();
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    answer.extend_from_slice(b"\r\n");
+    let mut answer = Vec::new();
+    put_head(&mut answer, &response);
     Ok(Some(Upgrade {
         used,
         answer,
@@ -101,10 +96,8 @@ pub(super) fn judge(
     }))
 }
 
-fn put_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+fn put_head<T>(out: &mut Vec<u8>, response: &Response<T>) {
+    write_response(out, response).expect("memory takes every head, and this one is text");
 }
 
 fn not_a_websocket(error: &Error) -> Refusal {
@@ -147,37 +140,29 @@ fn is_offered(headers: &HeaderMap) -> Result<bool, Refusal> {
 /// Appends the answer to a request that is not granted, behind which the connection ends.
 /// `retry_after_ms` is told where coming back is of use.
 pub(super) fn put_refusal(out: &mut Vec<u8>, status: u16, why: &str, retry_after_ms: Option<u32>) {
-    let phrase = match status {
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        426 => "Upgrade Required",
-        431 => "Request Header Fields Too Large",
-        505 => "HTTP Version Not Supported",
-        _ => "Service Unavailable",
-    };
-    out.extend_from_slice(format!("HTTP/1.1 {status} {phrase}\r\n").as_bytes());
+    let mut response = Response::new(());
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let headers = response.headers_mut();
     match status {
-        405 => put_header(out, "allow", b"GET"),
+        405 => {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
         // RFC 9110, section 15.5.22, and RFC 6455, section 4.4.
         426 => {
-            put_header(out, "upgrade", b"websocket");
-            put_header(out, "sec-websocket-version", b"13");
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, 13_u16.into());
         }
         _ => {}
     }
     if let Some(milliseconds) = retry_after_ms {
-        let seconds = milliseconds.div_ceil(1000).to_string();
-        put_header(out, "retry-after", seconds.as_bytes());
+        headers.insert(header::RETRY_AFTER, milliseconds.div_ceil(1000).into());
     }
-    put_header(out, "connection", b"close");
-    put_header(out, "content-type", b"text/plain; charset=utf-8");
-    let length = (why.len() + 1).to_string();
-    put_header(out, "content-length", length.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, text);
+    headers.insert(header::CONTENT_LENGTH, (why.len() + 1).into());
+    put_head(out, &response);
     out.extend_from_slice(why.as_bytes());
     out.push(b'\n');
 }
