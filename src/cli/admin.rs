@@ -117,13 +117,16 @@ impl Door {
         stream.write_all(request.as_bytes())?;
         let answer = read(&mut stream, bytes_max, deadline)?;
         if let Some(why) = wrong_door(Heard::of(&answer)) {
-            anyhow::bail!("{why}: is this the admin door, as admin.listen has it?");
+            anyhow::bail!("{why}{ADMIN_DOOR}");
         }
         let answer = String::from_utf8(answer).context("no text")?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
         let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
         let status = status.and_then(|code| code.parse().ok());
-        Ok((status.context("no HTTP")?, body.to_owned()))
+        let status = status.context("no HTTP")?;
+        // The admin door takes HTTP/1.0; a door of WebSocket does not (RFC 6455, section 4.1).
+        anyhow::ensure!(status != 505, "{}{ADMIN_DOOR}", body.trim());
+        Ok((status, body.to_owned()))
     }
 }
 
@@ -208,6 +211,7 @@ fn read(stream: &mut TcpStream, bytes_max: usize, deadline: Instant) -> anyhow::
     Ok(answer)
 }
 
+const ADMIN_DOOR: &str = ": is this the admin door, as admin.listen has it?";
 const LATE: &str = "not in time";
 
 fn left(deadline: Instant) -> anyhow::Result<Duration> {

@@ -199,8 +199,6 @@ fn asked(door: &Door, (method, target): (&str, &str), timeout: Duration) -> Resu
     let why = why.unwrap_or_else(|| text.lines().next().unwrap_or_default());
     let way_out = match status {
         401 => " (here: --key-id with --key-file, or --token-file)",
-        // What a door of WebSocket says to who asks for a page.
-        505 => " (is this the admin door, as admin.listen has it?)",
         _ => "",
     };
     Err(Failure::Failed {

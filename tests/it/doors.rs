@@ -88,7 +88,8 @@ async fn who_is_at_the_wrong_door_is_told_which_one_it_is() {
     let pages = [
         (page("history", door("phones")), "pushgate's own frames"),
         (page("history", door("things")), "hung up"),
-        (page("history", door("page")), "505"),
+        (page("history", door("page")), "the version is HTTP/1.1"),
+        (page("health", door("page")), "the version is HTTP/1.1"),
         (page("health", door("secure")), "speaks TLS"),
     ];
     let pages = pages.map(|(process, word)| (process, [word, "admin.listen"]));

@@ -83,8 +83,8 @@ impl PlaceFile {
 fn damaged(path: &Path) -> String {
     format!(
         "cannot resume from {}: it does not say {{\"epoch\":E,\"cursor\":C}}. If it is this \
-         client's, remove it: everything that is kept comes once more then, and nothing is missed. \
-         If it is not, name another file",
+         client's, remove it: everything that is still kept comes then, also what was printed \
+         already. If it is not, name another file",
         path.display()
     )
 }
