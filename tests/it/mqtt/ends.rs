@@ -78,6 +78,14 @@ async fn a_drain_says_so_and_both_doors_take_over_from_each_other() {
     let mut ada = Entrance::of(Version::V5, "ada", "phone").enter(door).await;
     ada.want("user", Qos::AtMostOnce).await;
     let late = MqttClient::connect(door, Version::V5).await;
+    // The kernel has connected it; that the gateway has accepted it comes later.
+    eventually("it is waited for", async || {
+        let waiting = gateway.scrape().await.value("pushgate_unauthenticated");
+        (waiting == 1)
+            .then_some(())
+            .ok_or(format!("{waiting} wait"))
+    })
+    .await;
     gateway.signal(rustix::process::Signal::TERM);
     eventually("it drains", async || {
         let status = sender.push(&[Target::All], b"x").await.status;
