@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -163,11 +165,26 @@ fn read_some(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Writes what the socket takes now. The runtime's note of whether it takes anything is a cold line
+/// of memory for each of thousands of sockets, so the system call comes first; only where it finds
+/// no room it is made once more by the runtime, which then waits for room.
+fn write_some(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let written = match parts {
+        [one] => rustix::net::send(stream, one, flags),
+        many => rustix::io::writev(stream, many),
+    };
+    match (written, parts) {
+        (Err(Errno::WOULDBLOCK | Errno::INTR), [one]) => stream.try_write(one),
+        (Err(Errno::WOULDBLOCK | Errno::INTR), many) => stream.try_write_vectored(many),
+        (written, _) => Ok(written?),
+    }
+}
+
 impl Sink for Link {
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, parts) {
-            (Self::Tcp(stream), [one]) => stream.try_write(one),
-            (Self::Tcp(stream), many) => stream.try_write_vectored(many),
+            (Self::Tcp(stream), parts) => write_some(stream, parts),
             (Self::Tls(tls), parts) => tls.try_write(parts),
             (Self::Behind(behind), parts) => behind.0.try_write(parts),
             (Self::Web(web), parts) => web.link.try_write(parts),

@@ -9,11 +9,15 @@
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::ReceiveTimestampns;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net;
 use tokio::runtime::{self, Handle};
@@ -90,6 +94,7 @@ impl UdpDoor {
         deadline: Duration,
     ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
+        want_less(&socket);
         let unsent = Throttle::new(LOG_PERIOD, hub.metrics());
         Ok(Self {
             socket,
@@ -351,6 +356,16 @@ impl UdpDoor {
             }
         }
     }
+}
+
+/// What the state asks the kernel to tell of each datagram, and nobody here reads: its time (for
+/// which the kernel then takes the time of every packet of the machine) and its class. A kernel
+/// that goes on telling costs only that.
+fn want_less(socket: &UdpSocket) {
+    let _ = setsockopt(socket.as_raw_fd(), ReceiveTimestampns, &false);
+    let socket = SockRef::from(socket);
+    let _ = socket.set_recv_tos_v4(false);
+    let _ = socket.set_recv_tclass_v6(false);
 }
 
 /// 584 years fit: longer than any setting.
