@@ -2,15 +2,18 @@
 //! again.
 //!
 //! Nothing is evicted before its time: where memory for ids is full the answer is BUSY. The ids
-//! live in many small maps, so that none is ever rehashed for long while a datagram waits.
+//! are found by many small maps, so that none is ever rehashed for long while a datagram waits; what
+//! is known of them stands in one book, in the order in which they came.
 
-use std::collections::VecDeque;
+mod book;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use self::book::{Book, Entry, State};
 use super::shares::Shares;
 use crate::sync::{Mutex, lock};
 use crate::wire::reason::Status;
@@ -19,11 +22,13 @@ use crate::wire::reply::Counts;
 /// A key id and the request id under it.
 pub type Id = (u32, [u8; 16]);
 
-/// Maps that the ids are spread over: at 4 M ids each holds 16,000, and grows in about a
+/// Maps that the ids are spread over: at 4 M ids each holds 16,000, and grows in a fraction of a
 /// millisecond.
 const SHARDS: usize = 256;
 /// Expired ids that an insertion clears away: more than one, so that memory falls behind no rate.
 const PURGE: usize = 4;
+/// The same of the sweep.
+const SWEEP: usize = 1024 * 1024;
 
 /// What a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,32 +130,26 @@ pub enum Known {
     OtherBytes,
 }
 
-struct Entry {
-    id: Id,
-    digest: u64,
-    /// Seconds on the caller's clock after which it is forgotten.
-    expires: u32,
-    state: State,
+/// Where the entry of an id stands.
+struct Slot {
+    hash: u32,
+    number: u32,
 }
 
-enum State {
-    Ended(Ended),
-    Running(Arc<Progress>),
+impl Slot {
+    /// For the map, which uses the bits at both ends.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
-#[derive(Default)]
-struct Shard {
-    entries: HashTable<Entry>,
-    /// When each is over, in that order.
-    queue: VecDeque<(u32, Id)>,
-    /// The same of ended jobs, which are remembered for longer: a queue of their own, so that none
-    /// of the others waits behind them.
-    ended_jobs: VecDeque<(u32, Id)>,
-}
+type Shard = HashTable<Slot>;
 
 /// The memory for request ids.
 pub struct Remembered {
     shards: Box<[Mutex<Shard>]>,
+    /// Taken after a shard's lock, never before.
+    book: Mutex<Book>,
     /// For ids: they are authentic, so a fast hash is enough.
     hasher: DefaultHashBuilder,
     /// For what bears no MAC: unsigned datagrams, and what comes through other doors.
@@ -177,6 +176,7 @@ impl Remembered {
         let (len, shares) = (AtomicUsize::new(0), Shares::new(max, key_ids));
         Self {
             shards,
+            book: Mutex::default(),
             hasher,
             digests,
             max: AtomicUsize::new(max),
@@ -217,14 +217,28 @@ impl Remembered {
 
     /// What is known of `id`, whose datagram has `digest`.
     pub fn recall(&self, id: &Id, digest: u64) -> Option<Known> {
-        let hash = self.hash(id);
-        let shard = lock(self.shard(hash));
-        let entry = shard.entries.find(hash, |entry| entry.id == *id)?;
-        Some(match &entry.state {
+        self.with(id, |entry| match &entry.state {
             _ if entry.digest != digest => Known::OtherBytes,
             State::Ended(ended) => Known::Ended(*ended),
             State::Running(progress) => Known::Running(Arc::clone(progress)),
         })
+    }
+
+    /// What `look` says to the entry of `id`.
+    fn with<T>(&self, id: &Id, look: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let hash = self.hash(id);
+        let (mut look, mut seen) = (Some(look), None);
+        // Another id has the same hash about once in a thousand times that the memory is full.
+        lock(self.shard(hash)).find(Slot::spread(hash), |slot| {
+            if slot.hash == hash
+                && let Some(entry) = lock(&self.book).get(slot.number)
+                && entry.id == *id
+            {
+                seen = look.take().map(|look| look(entry));
+            }
+            seen.is_some()
+        });
+        seen
     }
 
     /// Sets room aside for one id of `key_id`; `None` when the memory, or the key's share of it, is
@@ -249,80 +263,92 @@ impl Remembered {
         self.shares.give_back(key_id);
     }
 
-    fn hash(&self, id: &Id) -> u64 {
-        self.hasher.hash_one(id)
+    fn hash(&self, id: &Id) -> u32 {
+        let hash = self.hasher.hash_one(id);
+        u32::try_from(hash >> 32).unwrap_or(0)
     }
 
-    /// By bits from the middle: the tables use those at both ends.
-    fn shard(&self, hash: u64) -> &Mutex<Shard> {
-        let middle = usize::try_from((hash >> 32) & 0xffff_ffff).unwrap_or(0);
-        &self.shards[middle % SHARDS]
+    /// By its upper bits: where a map begins to look depends on the lower ones alone.
+    fn shard(&self, hash: u32) -> &Mutex<Shard> {
+        &self.shards[(hash >> 24) as usize % SHARDS]
     }
 
     fn insert(&self, id: Id, digest: u64, state: State, now: u32) {
         let expires = now + self.lifetime.load(Ordering::Relaxed);
-        let hash = self.hash(&id);
-        let mut shard = lock(self.shard(hash));
-        self.purge(&mut shard, now, PURGE);
-        shard.queue.push_back((expires, id));
         let entry = Entry {
             id,
             digest,
+            due: expires,
             expires,
             state,
         };
-        shard
-            .entries
-            .insert_unique(hash, entry, |entry| self.hash(&entry.id));
+        let (number, is_due) = {
+            let mut book = lock(&self.book);
+            (book.push(entry), book.due(now).is_some())
+        };
+        let hash = self.hash(&id);
+        let rehash = |slot: &Slot| Slot::spread(slot.hash);
+        let slot = Slot { hash, number };
+        lock(self.shard(hash)).insert_unique(Slot::spread(hash), slot, rehash);
+        if is_due {
+            self.purge(now, PURGE);
+        }
     }
 
     /// Notes the end of a job that was noted as running; remembered for `at_least` more seconds.
     pub fn finish(&self, id: &Id, ended: Ended, now: u32, at_least: u32) {
-        let hash = self.hash(id);
-        let mut shard = lock(self.shard(hash));
-        let Some(entry) = shard.entries.find_mut(hash, |entry| entry.id == *id) else {
-            return;
-        };
-        entry.state = State::Ended(ended);
-        entry.expires = entry.expires.max(now + at_least);
-        let expires = entry.expires;
-        shard.ended_jobs.push_back((expires, *id));
+        self.with(id, |entry| {
+            entry.state = State::Ended(ended);
+            entry.expires = entry.expires.max(now + at_least);
+        });
     }
 
-    /// Forgets up to `max` ids of this shard whose time is over. A running one stays.
-    fn purge(&self, shard: &mut Shard, now: u32, max: usize) {
-        let Shard {
-            entries,
-            queue,
-            ended_jobs,
-        } = shard;
-        for queue in [queue, ended_jobs] {
-            for _ in 0..max {
-                let Some((_, id)) = queue.pop_front_if(|(due, _)| *due < now) else {
-                    break;
+    /// Looks at up to `max` entries that are due, and forgets those whose time is over. What is
+    /// not (it runs, or ran for long) goes to the book's end, so that nothing waits behind it.
+    fn purge(&self, now: u32, max: usize) {
+        for _ in 0..max {
+            let Some((number, id)) = lock(&self.book)
+                .due(now)
+                .map(|(number, entry)| (number, entry.id))
+            else {
+                return;
+            };
+            let hash = self.hash(&id);
+            let mut shard = lock(self.shard(hash));
+            let mut book = lock(&self.book);
+            // Somebody else was faster.
+            let Some(mut entry) = book.take(number) else {
+                continue;
+            };
+            let slot = shard.find_entry(Slot::spread(hash), |slot| slot.number == number);
+            if entry.is_over(now) {
+                if let Ok(slot) = slot {
+                    slot.remove();
+                }
+                self.forget(id.0);
+            } else {
+                let again = now + self.lifetime.load(Ordering::Relaxed);
+                entry.due = match entry.state {
+                    State::Ended(_) => entry.expires.min(again),
+                    State::Running(_) => again,
                 };
-                let is_over = |entry: &Entry| {
-                    entry.id == id && entry.expires < now && matches!(entry.state, State::Ended(_))
-                };
-                if let Ok(over) = entries.find_entry(self.hash(&id), is_over) {
-                    over.remove();
-                    self.forget(id.0);
+                let number = book.push(entry);
+                if let Ok(mut slot) = slot {
+                    slot.get_mut().number = number;
                 }
             }
-        }
-        // After a flood the tables go back, not one by one but when they are nearly empty.
-        if shard.entries.capacity() > 1024 && shard.entries.len() < shard.entries.capacity() / 8 {
-            shard.entries.shrink_to_fit(|entry| self.hash(&entry.id));
-            shard.queue.shrink_to_fit();
+            drop(book);
+            // After a flood the tables go back, not one by one but when they are nearly empty.
+            if shard.capacity() > 1024 && shard.len() < shard.capacity() / 8 {
+                shard.shrink_to_fit(|slot| Slot::spread(slot.hash));
+            }
         }
     }
 
     /// Clears away what is over; for a caller once a second, so that memory falls also when nothing
     /// comes in.
     pub fn sweep(&self, now: u32) {
-        for shard in &self.shards {
-            self.purge(&mut lock(shard), now, 4096);
-        }
+        self.purge(now, SWEEP);
     }
 }
 
