@@ -2,7 +2,8 @@
 //!
 //! HMAC-SHA256 of everything but the MAC field itself: bytes 0 to 31, then 64 to the end.
 
-use ring::hmac;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::datagram::{HEADER_BYTES, Header, MAC_OFFSET, Op, Unverified};
@@ -16,10 +17,10 @@ const MAC_BYTES: usize = HEADER_BYTES - MAC_OFFSET;
 /// A service's key. Its debug output holds no part of the secret.
 ///
 /// What it holds is not the secret but two states of SHA-256 that the secret has gone into, and
-/// they suffice to sign. They are not wiped when it is dropped: ring gives no way to. The secret's
-/// own bytes are, here and wherever they were read.
+/// they suffice to sign. They are not wiped when it is dropped: the library gives no way to. The
+/// secret's own bytes are, here and wherever they were read.
 #[derive(Clone)]
-pub struct Key(hmac::Key);
+pub struct Key(Hmac<Sha256>);
 
 /// Why a secret is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +45,9 @@ impl Key {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(KeyError::Short(secret.len()));
         }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+        // Keys of every length are taken (RFC 2104, section 2).
+        let key = Hmac::new_from_slice(secret);
+        key.map(Self).map_err(|_| KeyError::Short(secret.len()))
     }
 
     /// A key from the hexadecimal digits of its secret, of either case.
@@ -70,34 +73,33 @@ impl Key {
     /// Whether this is the key of the same secret: two MACs under them are compared, since the
     /// secrets themselves are not kept. In constant time.
     pub fn is_same(&self, other: &Self) -> bool {
-        let tag = |key: &Self| hmac::sign(&key.0, b"pushgate key");
-        equal(tag(self).as_ref(), tag(other).as_ref())
+        let message: &[&[u8]] = &[b"pushgate key"];
+        self.verifies(message, &other.sign(message))
     }
 
     /// The MAC of `parts`, one behind the other: for what is no datagram, and does not begin like
     /// one.
     pub fn sign(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in parts {
-            context.update(part);
-        }
-        let mut mac = [0; MAC_BYTES];
-        mac.copy_from_slice(context.sign().as_ref());
-        mac
+        self.over(parts).finalize().into_bytes().into()
     }
 
     /// Whether `mac` is that of `parts`, in constant time.
     pub fn verifies(&self, parts: &[&[u8]], mac: &[u8]) -> bool {
-        equal(&self.sign(parts), mac)
+        self.over(parts).verify_slice(mac).is_ok()
     }
 
-    /// The MAC of a datagram that has at least a header.
-    fn mac(&self, datagram: &[u8]) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(&datagram[..MAC_OFFSET]);
-        context.update(&datagram[HEADER_BYTES..]);
-        context.sign()
+    fn over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac
     }
+}
+
+/// What the MAC of a datagram is of, which has at least a header.
+fn signed(datagram: &[u8]) -> [&[u8]; 2] {
+    [&datagram[..MAC_OFFSET], &datagram[HEADER_BYTES..]]
 }
 
 impl std::fmt::Debug for Key {
@@ -116,17 +118,15 @@ fn nibble(digit: u8) -> u8 {
 
 /// Fills in the MAC of a datagram whose other bytes are complete.
 pub(super) fn seal(datagram: &mut [u8], key: &Key) {
-    let mac = key.mac(datagram);
-    datagram[MAC_OFFSET..HEADER_BYTES].copy_from_slice(mac.as_ref());
+    let mac = key.sign(&signed(datagram));
+    datagram[MAC_OFFSET..HEADER_BYTES].copy_from_slice(&mac);
 }
 
 /// Whether the MAC is that of the bytes under the key. Reads no field of the body.
 pub(super) fn check_signed(datagram: &[u8], key: &Key) -> Result<(), RejectCause> {
-    let expected = key.mac(datagram);
-    if !equal(expected.as_ref(), &datagram[MAC_OFFSET..HEADER_BYTES]) {
-        return Err(RejectCause::Mac);
-    }
-    Ok(())
+    let mac = &datagram[MAC_OFFSET..HEADER_BYTES];
+    let is_right = key.verifies(&signed(datagram), mac);
+    is_right.then_some(()).ok_or(RejectCause::Mac)
 }
 
 /// Whether the datagram is what an unsigned one must be: key id 0, and a MAC of zeros.
@@ -135,17 +135,6 @@ pub(super) fn check_unsigned(datagram: &[u8], key_id: u32) -> Result<(), RejectC
         return Err(RejectCause::Unsigned);
     }
     Ok(())
-}
-
-/// Whether two MACs are the same, in a time that does not depend on where they differ: the
-/// difference of all bytes is gathered, and hidden from the optimizer, before it is looked at.
-/// (ring verifies only a message in one piece, and its own comparison is not for use outside.)
-fn equal(left: &[u8], right: &[u8]) -> bool {
-    let difference = left
-        .iter()
-        .zip(right)
-        .fold(0, |sum, (left, right)| sum | (left ^ right));
-    left.len() == right.len() && std::hint::black_box(difference) == 0
 }
 
 /// A request that is what its sender sent (or unsigned, where that is accepted): its body may be
@@ -215,7 +204,7 @@ mod tests {
     #[test]
     fn hexadecimal_digits_of_either_case_are_the_bytes() {
         let datagram = [0xee; 80];
-        let mac = |key: Key| key.mac(&datagram).as_ref().to_vec();
+        let mac = |key: Key| key.sign(&[&datagram]);
         let bytes: Vec<u8> = (0x9a..0xba).collect();
         let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let expected = mac(Key::new(&bytes).unwrap());
@@ -253,14 +242,16 @@ mod tests {
     }
 
     #[test]
-    fn macs_are_equal_only_in_every_byte() {
-        let mac = [0x5a; 32];
-        assert!(equal(&mac, &mac));
+    fn a_mac_is_right_only_in_every_byte() {
+        let key = Key::new(&[7; 32]).unwrap();
+        let message: &[&[u8]] = &[b"one", b"two"];
+        let mac = key.sign(message);
+        assert!(key.verifies(&[b"onetwo"], &mac));
         for at in 0..mac.len() {
             let mut other = mac;
             other[at] ^= 0x80;
-            assert!(!equal(&mac, &other), "byte {at}");
+            assert!(!key.verifies(message, &other), "byte {at}");
         }
-        assert!(!equal(&mac, &mac[..31]) && !equal(&mac, b""));
+        assert!(!key.verifies(message, &mac[..31]) && !key.verifies(message, b""));
     }
 }
