@@ -2,8 +2,8 @@
 //! again.
 //!
 //! Nothing is evicted before its time: where memory for ids is full the answer is BUSY. The ids
-//! are found by many small maps, so that none is ever rehashed for long while a datagram waits; what
-//! is known of them stands in one book, in the order in which they came.
+//! are found by many small maps, so that none is ever rehashed for long while a datagram waits;
+//! what is known of them stands in one book, in the order in which they came.
 
 mod book;
 
