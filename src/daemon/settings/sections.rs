@@ -25,6 +25,8 @@ const SOME: RangeInclusive<u64> = 1..=i64::MAX as u64;
 /// Any number, where the contract gives 0 a meaning.
 const ANY: RangeInclusive<u64> = 0..=i64::MAX as u64;
 /// Any duration but zero: a year is for ever here, and sums of a few do not overflow.
+/// Ids are numbered by 32 bits while they are remembered.
+const SOME_IDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_nanos(1)..=YEAR;
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
@@ -104,7 +106,7 @@ fn udp(table: Table<'_>, has_keys: bool) -> Udp {
         unsigned: table.choice("unsigned", unsigned, &words),
         window: table.duration("window", secs(15), SOME_TIME),
         future: table.duration("future", secs(1), SOME_TIME),
-        max_remembered: table.length("max_remembered", 4_000_000, SOME),
+        max_remembered: table.length("max_remembered", 4_000_000, SOME_IDS),
         // The kernel takes it as a signed 32-bit number.
         receive_buffer: bytes(table.size("receive_buffer", 4 * MIB, 1..=i32::MAX as u64)),
     };
