@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::baseline::Baseline;
 use crate::support::browser::Browser;
 use crate::support::client::{Client, Login};
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::sender::Sender;
 use crate::support::write_secret;
@@ -85,8 +86,14 @@ async fn the_dashboard_shows_what_happens_and_does_what_it_is_told() {
     view(&browser, "#/").await;
     tile(&browser, "Connections", "0 sessions").await;
     browser.open("about:blank").await;
-    baseline.assert_back_at(&gateway).await;
+    eventually("nobody watches any more", async || {
+        let open = gateway.scrape().await.value("pushgate_event_streams");
+        (open == 0).then_some(()).ok_or_else(|| open.to_string())
+    })
+    .await;
+    // It keeps connections that nothing is asked on, for as long as the gateway does.
     drop(browser);
+    baseline.assert_back_at(&gateway).await;
 }
 
 async fn look_up_and_kick(browser: &Browser, ada: &mut Client) {
