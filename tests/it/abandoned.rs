@@ -14,7 +14,7 @@ use crate::support::gateway::Gateway;
 use crate::support::sender::{Sender, push};
 
 const CLIENTS: usize = 3_000;
-const BROADCASTS: u32 = 500;
+const BROADCASTS: u32 = 300;
 
 /// Every job outlives its handler. The bounds of a client do not matter here: a busy machine is
 /// not to close any.
