@@ -24,9 +24,9 @@ const GIB: u64 = 1 << 30;
 const SOME: RangeInclusive<u64> = 1..=i64::MAX as u64;
 /// Any number, where the contract gives 0 a meaning.
 const ANY: RangeInclusive<u64> = 0..=i64::MAX as u64;
-/// Any duration but zero: a year is for ever here, and sums of a few do not overflow.
 /// Ids are numbered by 32 bits while they are remembered.
 const SOME_IDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
+/// Any duration but zero: a year is for ever here, and sums of a few do not overflow.
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_nanos(1)..=YEAR;
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
