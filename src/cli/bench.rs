@@ -14,6 +14,7 @@ pub mod recorder;
 pub mod rounds;
 
 mod aside;
+mod bearer;
 mod beside;
 mod flood;
 mod foreign;
@@ -32,6 +33,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use self::bearer::Bearer;
 use self::load::PAYLOAD_BYTES_MIN;
 use self::report::Report;
 use self::speech::Speech;
@@ -73,6 +75,7 @@ Examples:
   pushgate bench isolation --clients 2000 --stalled 5
   pushgate bench isolation --storm 100000 --storm-mix
   pushgate bench idle --clients 15000 --seconds 70
+  pushgate bench idle --clients 15000 --jwt
   pushgate bench storm --clients 15000
   pushgate bench resume --clients 5000
   pushgate bench unicast --to 127.0.0.1:7400 --key-id 7 --key-file keys/7 --server-pid 4711
@@ -177,6 +180,9 @@ pub(super) struct Bench {
     /// second gateway beside it, with native clients
     #[arg(long, conflicts_with = "groups")]
     ws: bool,
+    /// In idle, every client shows a JSON Web Token of its own instead of its name
+    #[arg(long, conflicts_with = "to")]
+    jwt: bool,
     /// Measure the bare loop beside the gateway: in broadcast, burst, unicast and churn
     #[arg(long)]
     floor: bool,
@@ -246,6 +252,9 @@ impl Bench {
         if self.mqtt && self.mode == Mode::Churn {
             let what = "--mqtt does not go with churn";
             return Err(Failure::usage(what.to_owned()));
+        }
+        if self.jwt && self.mode != Mode::Idle {
+            return Err(Failure::usage("--jwt goes with idle".to_owned()));
         }
         if self.mode != Mode::Broadcast && !self.beside.is_empty() {
             return Err(Failure::usage("--beside goes with broadcast".to_owned()));
@@ -322,9 +331,12 @@ impl Bench {
         self.messages(KEPT_EACH)
     }
 
-    /// What the gateway's configuration says of its history: nothing, but where more is to be kept
-    /// than it would.
-    fn history(&self) -> String {
+    /// What the gateway's configuration says besides: nothing, but where more is to be kept than it
+    /// would, or where clients show tokens made with this secret.
+    fn configuration(&self, tokens: Option<&str>) -> String {
+        if let Some(secret) = tokens {
+            return child::AT_ONCE.to_owned() + &Bearer::configuration(secret);
+        }
         if self.mode != Mode::Resume {
             return String::new();
         }

@@ -101,9 +101,13 @@ async fn broadcasts_are_measured_beside_the_loop_and_beside_clients_without_grou
 async fn clients_over_websocket_come_and_go_and_wait() {
     let value = figures("churn --rounds 1 --messages 40 --ws").await;
     assert_eq!(value["counts"]["visits"], 40);
-    let value = figures("idle --clients 10 --seconds 1 --ws").await;
+    let value = figures("idle --clients 10 --seconds 1 --ws --jwt").await;
     tells(&value, "figures", &["resident a client"]);
     assert_eq!(value["counts"]["arrived"], 10);
+    assert!(
+        value["counts"]["bytes_of_a_token"].as_u64() > Some(200),
+        "{value}"
+    );
 }
 
 #[tokio::test]

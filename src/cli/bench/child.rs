@@ -14,7 +14,7 @@ use super::machine;
 use crate::wire::encoding::Protocol;
 
 /// Without a pace of accepts: the load comes from one machine at once.
-const AT_ONCE: &str = "[clients]\naccept_rate = 0\n";
+pub(super) const AT_ONCE: &str = "[clients]\naccept_rate = 0\n";
 /// Lines of a gateway's log that are shown when it does not become ready.
 const LAST_LINES: usize = 20;
 

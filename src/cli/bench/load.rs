@@ -109,16 +109,20 @@ pub fn hello(client: usize, groups: &[&str], out: &mut Vec<u8>) {
 
 /// The same with a heartbeat, in seconds; 0 leaves it to the gateway.
 pub fn hello_with(client: usize, groups: &[&str], heartbeat_s: u16, out: &mut Vec<u8>) {
-    say_hello(client, groups, heartbeat_s, false, out);
+    hello_of(user(client).as_bytes(), groups, heartbeat_s, out);
+}
+
+/// The same with a token of one's own.
+pub fn hello_of(token: &[u8], groups: &[&str], heartbeat_s: u16, out: &mut Vec<u8>) {
+    say_hello(token, groups, heartbeat_s, false, out);
 }
 
 /// The HELLO of a client that comes back and asks for everything that is kept for it.
 pub fn hello_again(client: usize, out: &mut Vec<u8>) {
-    say_hello(client, &[], HEARTBEAT_S, true, out);
+    say_hello(user(client).as_bytes(), &[], HEARTBEAT_S, true, out);
 }
 
-fn say_hello(client: usize, groups: &[&str], heartbeat_s: u16, resume: bool, out: &mut Vec<u8>) {
-    let user = user(client);
+fn say_hello(token: &[u8], groups: &[&str], heartbeat_s: u16, resume: bool, out: &mut Vec<u8>) {
     let fields = HelloFields {
         version: frame::PROTOCOL_VERSION,
         resume,
@@ -127,7 +131,7 @@ fn say_hello(client: usize, groups: &[&str], heartbeat_s: u16, resume: bool, out
         cursor: 0,
         device: "phone",
         groups,
-        token: user.as_bytes(),
+        token,
     };
     encode_hello(out, &fields);
 }

@@ -9,6 +9,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 
 use super::aside::{Aside, Order, Secret};
+use super::bearer::Bearer;
 use super::child::Gateway;
 use super::load::{self, Cost, GatewayLoad};
 use super::recorder::Recorder;
@@ -46,6 +47,8 @@ pub(super) struct Rig {
     pub(super) admin: Option<SocketAddr>,
     /// What heartbeat the clients ask for, in seconds.
     pub(super) heartbeat_s: u16,
+    /// Their tokens, where these are more than names.
+    pub(super) bearer: Option<Bearer>,
     /// Held for its end.
     _gateway: Option<Gateway>,
 }
@@ -65,11 +68,13 @@ impl Rig {
         for path in &bench.beside {
             rivals.push((Rival::of(path)?, Aside::start(&program)?));
         }
+        let tokens = bench.jwt.then(secret).transpose()?;
+        let bearer = tokens.as_deref().map(Bearer::new).transpose()?;
         let (gateway, doors, secret) = match &bench.to {
             None => {
                 let secret = secret()?;
                 let protocol = bench.speech().protocol();
-                let (key, extra) = ((KEY_ID, &*secret), bench.history());
+                let (key, extra) = ((KEY_ID, &*secret), bench.configuration(tokens.as_deref()));
                 let gateway = Gateway::start_speaking(protocol, &program, key, &extra)?;
                 let key = Key::from_hex(&secret).context("the key")?;
                 let (native, udp) = (gateway.native, gateway.udp);
@@ -114,6 +119,7 @@ impl Rig {
             admin,
             secret,
             heartbeat_s: load::HEARTBEAT_S,
+            bearer,
             _gateway: gateway,
         };
         rig.load.crowd.speak(bench.speech());
@@ -198,8 +204,14 @@ impl Rig {
         let names: Vec<String> = (0..groups).map(|group| format!("quiet-{group}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let heartbeat_s = self.heartbeat_s;
-        let hello = |client: usize, out: &mut Vec<u8>| {
-            load::hello_with(client, &names, heartbeat_s, out);
+        let tokens = self.bearer.as_ref().map(|bearer| {
+            let made = (0..clients).map(|client| bearer.token(client));
+            made.collect::<anyhow::Result<Vec<_>>>()
+        });
+        let tokens = tokens.transpose()?;
+        let hello = |client: usize, out: &mut Vec<u8>| match &tokens {
+            Some(tokens) => load::hello_of(tokens[client].as_bytes(), &names, heartbeat_s, out),
+            None => load::hello_with(client, &names, heartbeat_s, out),
         };
         let bar = bar(clients, "clients")?;
         let native = self.native;

@@ -46,6 +46,9 @@ pub(in super::super) fn idle(bench: &Bench) -> Result<(Report, u64), Failure> {
         ("CPU without clients", share(&empty), "% of a core"),
         ("CPU with clients", share(&with), "% of a core"),
     ];
+    if let Some(bearer) = &rig.bearer {
+        report.count("bytes of a token", bearer.token(0)?.len() as u64);
+    }
     report.count("heartbeats answered", pings);
     report.count("arrived", heard.deliveries);
     report.count("missed", heard.missed);
