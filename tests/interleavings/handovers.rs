@@ -1,8 +1,8 @@
 //! The hub's handovers under every schedule that a random scheduler finds: append, pump, join,
 //! leave, detach and takeover, each from its own thread.
 //!
-//! Runs with `--features interleavings`, which puts the scheduler's locks and atomics in the place
-//! of `std`'s throughout the hub.
+//! `cargo test --features interleavings --example interleavings` runs them: the feature puts the
+//! scheduler's locks and atomics in the place of `std`'s throughout the hub.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
