@@ -18,7 +18,7 @@ const ACCEPT: u8 = b'a';
 const WRITE: u8 = b'w';
 /// Answer datagrams, each after one write to the client it names, until an empty one comes.
 const RELAY: u8 = b'u';
-/// Accept, read a HELLO, write a WELCOME, close; so many times.
+/// Accept, read a HELLO, write a WELCOME, and, when so many have come, read a BYE, close.
 const CHURN: u8 = b'c';
 
 /// A command done.
@@ -102,12 +102,12 @@ impl Floor {
         self.command(RELAY, [frame_bytes, 0, 0], &[])
     }
 
-    /// Lets it greet and leave `count` clients.
+    /// Lets it greet `count` clients, `window` before it waits for the first of these to leave.
     ///
     /// # Errors
     /// When the process is gone.
-    pub fn churn(&mut self, count: usize) -> anyhow::Result<()> {
-        self.command(CHURN, [count, 0, 0], &[])
+    pub fn churn(&mut self, count: usize, window: usize) -> anyhow::Result<()> {
+        self.command(CHURN, [count, window, 0], &[])
     }
 
     /// Waits until it has done what it was told last.
@@ -171,7 +171,7 @@ pub fn serve() -> io::Result<()> {
                 write(&clients, &frame, number(1), number(2))?;
             }
             RELAY => relay(&socket, &clients, number(0))?,
-            CHURN => churn(&listener, number(0))?,
+            CHURN => churn(&listener, number(0), number(1))?,
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         }
         done.write_all(&[DONE])?;
@@ -207,13 +207,19 @@ fn relay(socket: &UdpSocket, clients: &[TcpStream], frame_bytes: usize) -> io::R
     }
 }
 
-/// One accept, one read, one write, one close.
-fn churn(listener: &TcpListener, count: usize) -> io::Result<()> {
-    let mut buffer = [0; 1024];
-    for _ in 0..count {
-        let (mut client, _) = listener.accept()?;
-        let _hello = client.read(&mut buffer)?;
-        client.write_all(&welcome())?;
+/// One accept, one read, one write; and one read, one close.
+fn churn(listener: &TcpListener, count: usize, window: usize) -> io::Result<()> {
+    let (mut buffer, mut clients) = ([0; 1024], Vec::new());
+    for begin in (0..count).step_by(window) {
+        for _ in begin..count.min(begin + window) {
+            let (mut client, _) = listener.accept()?;
+            let _hello = client.read(&mut buffer)?;
+            client.write_all(&welcome())?;
+            clients.push(client);
+        }
+        for mut client in clients.drain(..) {
+            let _bye = client.read(&mut buffer)?;
+        }
     }
     Ok(())
 }

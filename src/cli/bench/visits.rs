@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,53 +15,108 @@ use crate::wire::frame::{ClientFrame, LENGTH_BYTES, WELCOME};
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Visits in batches, over WebSocket or not; how many of them got no session. Only a gateway, which
-/// has a recorder, hears BYE.
+/// Whom visitors visit.
+#[derive(Clone, Copy)]
+pub(super) struct Host {
+    pub(super) server: SocketAddr,
+    /// The source addresses of the visitors.
+    pub(super) network: u8,
+    pub(super) is_web: bool,
+}
+
+/// Those who have come and not left.
+#[derive(Default)]
+pub(super) struct Visitors {
+    streams: Vec<TcpStream>,
+    /// How many of them got no session.
+    missed: u64,
+}
+
+/// Visits, so many at a time: all of those have come before the first of them leaves. How many got
+/// no session.
 pub(super) fn visits(
-    (server, network, is_web): (SocketAddr, u8, bool),
+    host: Host,
     count: usize,
     window: usize,
     mut recorder: Option<&mut Recorder>,
 ) -> anyhow::Result<u64> {
     let mut missed = 0;
-    let (mut bytes, mut bye, mut visitors) = (Vec::new(), Vec::new(), Vec::new());
-    ClientFrame::Bye.encode(&mut bye);
-    if is_web {
-        bye = web::message(&bye);
-    }
     for begin in (0..count).step_by(window) {
-        for visit in begin..count.min(begin + window) {
+        let mut visitors = Visitors::default();
+        let batch = begin..count.min(begin + window);
+        visitors.come(host, batch, recorder.as_deref_mut())?;
+        missed += visitors.leave(host)?;
+    }
+    Ok(missed)
+}
+
+impl Visitors {
+    /// So many, some at a time; they stay.
+    pub(super) fn all(host: Host, count: usize, window: usize) -> anyhow::Result<Self> {
+        let mut visitors = Self::default();
+        for begin in (0..count).step_by(window) {
+            visitors.come(host, begin..count.min(begin + window), None)?;
+        }
+        Ok(visitors)
+    }
+
+    /// More come, by these numbers, all at once.
+    fn come(
+        &mut self,
+        host: Host,
+        batch: Range<usize>,
+        mut recorder: Option<&mut Recorder>,
+    ) -> anyhow::Result<()> {
+        let (mut bytes, mut coming) = (Vec::new(), Vec::new());
+        for visit in batch {
             let start = Instant::now();
-            let mut stream = crowd::connect(server, network, visit).context("a visitor")?;
+            let stream = crowd::connect(host.server, host.network, visit);
+            let mut stream = stream.context("a visitor")?;
             stream.set_read_timeout(Some(ANSWER))?;
             bytes.clear();
             load::hello(visit, &[], &mut bytes);
-            if is_web {
+            if host.is_web {
                 bytes = web::opening(&bytes);
             }
             stream.write_all(&bytes)?;
-            visitors.push((start, stream));
+            coming.push((start, stream));
         }
-        for (start, stream) in &mut visitors {
-            let welcome = match is_web {
-                true => greeted_web(stream),
-                false => greeted(stream),
+        for (start, mut stream) in coming {
+            let welcome = match host.is_web {
+                true => greeted_web(&mut stream),
+                false => greeted(&mut stream),
             };
-            missed += u64::from(!welcome);
+            self.missed += u64::from(!welcome);
             if let Some(recorder) = &mut recorder {
                 let took = nanos(start.elapsed()).max(1);
                 recorder.messages.saturating_record(took);
-                if welcome {
-                    stream.write_all(&bye)?;
-                }
+            }
+            self.streams.push(stream);
+        }
+        Ok(())
+    }
+
+    /// All of them leave; how many had got no session.
+    pub(super) fn leave(self, host: Host) -> anyhow::Result<u64> {
+        let mut bye = Vec::new();
+        ClientFrame::Bye.encode(&mut bye);
+        if host.is_web {
+            bye = web::message(&bye);
+        }
+        for mut stream in &self.streams {
+            // Whoever was turned away may find nobody to say it to.
+            if let Err(error) = stream.write_all(&bye)
+                && self.missed == 0
+            {
+                return Err(error).context("a visitor");
             }
         }
-        // The server ends its side as well; for all of the batch together, not one after the other.
-        for (_, mut stream) in visitors.drain(..) {
+        // The server ends its side as well; for all of them together, not one after the other.
+        for mut stream in &self.streams {
             while stream.read(&mut [0; 256]).is_ok_and(|count| count != 0) {}
         }
+        Ok(self.missed)
     }
-    Ok(missed)
 }
 
 fn greeted(stream: &mut TcpStream) -> bool {

@@ -43,8 +43,12 @@ pub(in super::super) enum Order {
         size: usize,
         window: usize,
     },
-    /// So many visits to the loop.
-    Visits { count: usize, window: usize },
+    /// So many visits to the loop; or only what it takes that so many come, who leave later.
+    Visits {
+        count: usize,
+        window: usize,
+        stay: bool,
+    },
     /// See `GatewayLoad::broadcasts`.
     Broadcasts { count: usize, shape: Shape },
     /// See `GatewayLoad::singles`.

@@ -11,11 +11,11 @@ use anyhow::Context;
 use super::super::child::Gateway;
 use super::super::crowd::Crowd;
 use super::super::floor::Floor;
-use super::super::load::{self, FloorLoad, GatewayLoad};
+use super::super::load::{self, Cost, FloorLoad, GatewayLoad};
 use super::super::recorder::Recorder;
 use super::super::rig::secret;
 use super::super::rival::{RivalLoad, RivalServer};
-use super::super::visits::visits;
+use super::super::visits::{Host, Visitors, visits};
 use super::super::{LOOP, machine};
 use super::orders::pairs;
 use super::{Answer, Heard, Order};
@@ -72,6 +72,38 @@ fn say(answer: &Answer) -> anyhow::Result<()> {
     said.and_then(|()| out.flush()).context("nobody listens")
 }
 
+/// Visits to the loop.
+fn visited(
+    load: &mut FloorLoad,
+    (count, window): (usize, usize),
+    stay: bool,
+) -> anyhow::Result<Cost> {
+    let host = Host {
+        server: load.floor.native,
+        network: machine::LOOP_NETWORK,
+        is_web: false,
+    };
+    let mut visitors = Visitors::default();
+    let mut cost = load.measured(|load| match stay {
+        true => {
+            load.floor.churn(count, count)?;
+            visitors = Visitors::all(host, count, window)?;
+            Ok(())
+        }
+        false => {
+            load.floor.churn(count, window)?;
+            visits(host, count, window, None)?;
+            load.floor.wait()
+        }
+    })?;
+    if stay {
+        visitors.leave(host)?;
+        load.floor.wait()?;
+    }
+    cost.deliveries = count as u64;
+    Ok(cost)
+}
+
 impl Load {
     fn obey(&mut self, order: Order) -> anyhow::Result<Answer> {
         if matches!(self, Self::Nothing) {
@@ -97,17 +129,14 @@ impl Load {
                     window,
                 },
             ) => load.relays(count, bytes, size, window)?,
-            (Self::Loop(load), Order::Visits { count, window }) => {
-                let server = load.floor.native;
-                let mut cost = load.measured(|load| {
-                    load.floor.churn(count)?;
-                    let to = (server, machine::LOOP_NETWORK, false);
-                    visits(to, count, window, None)?;
-                    load.floor.wait()
-                })?;
-                cost.deliveries = count as u64;
-                cost
-            }
+            (
+                Self::Loop(load),
+                Order::Visits {
+                    count,
+                    window,
+                    stay,
+                },
+            ) => visited(load, (count, window), stay)?,
             (Self::Gateway(clients), Order::Broadcasts { count, shape }) => {
                 let mut recorder = Recorder::default();
                 let cost = clients.load.broadcasts(count, &shape, &mut recorder)?;
