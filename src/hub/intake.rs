@@ -223,7 +223,7 @@ impl Intake {
         out: &mut Vec<u8>,
     ) -> Handled {
         let metrics = self.hub.metrics();
-        metrics.datagrams_received.inc();
+        cx.received += 1;
         let keyring = self.keyring.load();
         let (verified, held, account) = match self.verify(&keyring, bytes, source, moment) {
             Ok(verified) => verified,
@@ -313,7 +313,10 @@ impl Intake {
         };
         match self.carry_out(asked, &mut call) {
             Carried::AtOnce(outcome) => {
-                metrics.request(op, outcome.status);
+                match (op, outcome.status) {
+                    (Op::Push, Status::Done) => call.cx.pushed += 1,
+                    (op, status) => metrics.request(op, status),
+                }
                 Taken::AtOnce(outcome)
             }
             Carried::Job(job) => Taken::Job(job),

@@ -19,7 +19,8 @@ use super::sink::{Begun, Due, Sink};
 use super::walk::Reached;
 use super::{Closing, Hub};
 use crate::metrics::{Metrics, Outcome};
-use crate::wire::reason::CloseReason;
+use crate::wire::datagram::Op;
+use crate::wire::reason::{CloseReason, Status};
 
 /// Snapshots that one call serves before the client's own task goes on: a walk has others to serve.
 const ROUNDS: usize = 4;
@@ -33,6 +34,9 @@ pub struct Pump {
     pub latest: Instant,
     written: u64,
     replayed: u64,
+    /// Datagrams that came in, and pushes that were done at once.
+    pub(super) received: u64,
+    pub(super) pushed: u64,
     /// Made when the first delivery is counted: most callers have none.
     latency: Option<LocalHistogram>,
     /// The same for datagrams: how far their senders' clocks are apart, and how long pushes took.
@@ -57,6 +61,8 @@ impl Pump {
             latest: now,
             written: 0,
             replayed: 0,
+            received: 0,
+            pushed: 0,
             latency: None,
             skew: None,
             took: None,
@@ -77,6 +83,10 @@ impl Pump {
     pub fn merge(&mut self, metrics: &Metrics) {
         metrics.deliveries(Outcome::Written, std::mem::take(&mut self.written));
         metrics.replayed.inc_by(std::mem::take(&mut self.replayed));
+        let received = std::mem::take(&mut self.received);
+        metrics.datagrams_received.inc_by(received);
+        let done = metrics.requests_that(Op::Push, Status::Done);
+        done.inc_by(std::mem::take(&mut self.pushed));
         for histogram in [&self.latency, &self.skew, &self.took]
             .into_iter()
             .flatten()

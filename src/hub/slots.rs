@@ -1,8 +1,11 @@
 //! Members of a lane in slots that never move: a walk remembers a number, not a member.
 
+use smallvec::SmallVec;
+
 /// A slab with a free list. A freed slot is used again before the slab grows.
 pub(crate) struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    /// Most lanes are a user's, with one member, which lives in place.
+    slots: SmallVec<[Slot<T>; 1]>,
     free: Option<u32>,
     len: u32,
 }
@@ -14,9 +17,9 @@ enum Slot<T> {
 }
 
 impl<T> Slots<T> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            slots: SmallVec::new(),
             free: None,
             len: 0,
         }
@@ -31,10 +34,6 @@ impl<T> Slots<T> {
             };
             self.free = next;
             return slot;
-        }
-        if self.slots.is_empty() {
-            // Most lanes are a user's, with one member.
-            self.slots.reserve_exact(1);
         }
         self.slots.push(Slot::Full(value));
         u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 connections")

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -244,8 +243,7 @@ impl UdpDoor {
                 // A JOIN of many users writes to all of them: what follows it is of a later moment,
                 // and who was answered before hears it now.
                 if cx.latest.saturating_duration_since(moment.instant) > TURN {
-                    outbox.drain(|transmit, answers| self.transmit(transmit, answers));
-                    cx.merge(self.hub.metrics());
+                    self.answer(&mut cx, outbox);
                     moment = self.moment();
                     (cx.now, cx.latest) = (moment.instant, moment.instant);
                 }
@@ -261,18 +259,27 @@ impl UdpDoor {
                     Handled::Quiet => {}
                     Handled::Answered => {
                         if outbox.push(out, back, self.state.max_gso_segments()) {
-                            outbox.drain(|transmit, answers| self.transmit(transmit, answers));
+                            self.answer(&mut cx, outbox);
                         }
                     }
-                    Handled::Job(pending) => self.start(*pending, main, back, out),
+                    Handled::Job(pending) => {
+                        cx.merge(self.hub.metrics());
+                        self.start(*pending, main, back, out);
+                    }
                 }
             }
         }
-        outbox.drain(|transmit, answers| self.transmit(transmit, answers));
-        cx.merge(self.hub.metrics());
+        self.answer(&mut cx, outbox);
         if let Some((source, count)) = rejected {
             self.storms.note(source, count);
         }
+    }
+
+    /// Sends the answers so far. What they answer has been counted before: whoever has one finds it
+    /// in the metrics.
+    fn answer(&self, cx: &mut Pump, outbox: &mut Outbox) {
+        cx.merge(self.hub.metrics());
+        outbox.drain(|transmit, answers| self.transmit(transmit, answers));
     }
 
     /// A flood comes from one source after the other, and is noted so: not each datagram by itself.
@@ -362,7 +369,7 @@ impl UdpDoor {
 /// which the kernel then takes the time of every packet of the machine) and its class. A kernel
 /// that goes on telling costs only that.
 fn want_less(socket: &UdpSocket) {
-    let _ = setsockopt(socket.as_raw_fd(), ReceiveTimestampns, &false);
+    let _ = setsockopt(socket.as_raw_fd(), sockopt::ReceiveTimestampns, &false);
     let socket = SockRef::from(socket);
     let _ = socket.set_recv_tos_v4(false);
     let _ = socket.set_recv_tclass_v6(false);

@@ -226,7 +226,11 @@ async fn unicast_and_churn_are_measured_beside_the_loop() {
     let unicast = figures("unicast --clients 5 --rounds 1 --messages 50 --floor").await;
     tells(&unicast, "ratios", &["gateway / loop"]);
     let churn = figures("churn --rounds 1 --messages 20 --window 5 --floor").await;
-    tells(&churn, "ratios", &["gateway / loop", "coming: gateway / loop"]);
+    tells(
+        &churn,
+        "ratios",
+        &["gateway / loop", "coming: gateway / loop"],
+    );
     assert_eq!(churn["counts"]["visits"], 20);
 }
 
