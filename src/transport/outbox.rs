@@ -42,9 +42,7 @@ impl Outbox {
         match self.joined.iter_mut().rfind(fits) {
             Some(joined) => joined.bytes.extend_from_slice(answer),
             None => {
-                let length = answer.len();
-                let mut bytes = Vec::with_capacity(length * ANSWERS_MAX.min(segments.max(1)));
-                bytes.extend_from_slice(answer);
+                let (length, bytes) = (answer.len(), answer.to_vec());
                 self.joined.push(Joined {
                     back,
                     length,
