@@ -25,9 +25,20 @@ pub(super) struct Disk {
     /// For its own sync, which makes names durable.
     own: Arc<Handle>,
     /// Held for as long as the store is open.
-    _lock: File,
+    _lock: Lock,
     #[cfg(test)]
     faults: Arc<super::tests::Faults>,
+}
+
+/// Let go by name and not by its close alone: a process that is just being started from this one
+/// holds a copy of the descriptor until it has become what it is to be, and the lock with it.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Then its close does it.
+        let _ = self.0.unlock();
+    }
 }
 
 /// An open file, which knows its path.
@@ -81,7 +92,7 @@ impl Disk {
         Ok(Self {
             path: path.to_owned(),
             own: Arc::new(own),
-            _lock: lock,
+            _lock: Lock(lock),
             #[cfg(test)]
             faults,
         })
