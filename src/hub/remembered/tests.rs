@@ -108,3 +108,25 @@ fn a_running_job_is_known_until_long_after_its_end() {
     assert!(remembered.recall(&id(1), 5).is_none());
     assert!(remembered.is_empty());
 }
+
+#[test]
+fn nothing_waits_behind_a_job_that_runs_for_long() {
+    let remembered = Remembered::new(4, [7], 26);
+    let running = || remembered.reserve(7).expect("room");
+    running().running(id(1), 5, Arc::default(), 0);
+    running().ended(id(2), 5, ENDED, 0);
+    remembered.sweep(27);
+    assert_eq!(remembered.len(), 1);
+    assert!(remembered.recall(&id(2), 5).is_none());
+    // Found where it stands now, and not before its time: it ended late.
+    remembered.finish(&id(1), ENDED, 28, 60);
+    running().ended(id(3), 5, ENDED, 40);
+    remembered.sweep(67);
+    assert!(remembered.recall(&id(3), 5).is_none());
+    assert!(matches!(
+        remembered.recall(&id(1), 5),
+        Some(Known::Ended(ENDED))
+    ));
+    remembered.sweep(89);
+    assert!(remembered.is_empty());
+}
