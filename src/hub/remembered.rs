@@ -63,7 +63,8 @@ impl Ended {
 /// The counts of a job that runs, for repeats that ask meanwhile, and how far it has come.
 #[derive(Debug, Default)]
 pub struct Progress {
-    counts: [AtomicU32; 4],
+    /// Of one moment, so that they add up: a job notes them once a step. A leaf among the locks.
+    counts: Mutex<Counts>,
     visited: AtomicUsize,
     number: AtomicU64,
 }
@@ -90,15 +91,7 @@ impl Progress {
     /// Notes the counts and the visits so far.
     pub fn set(&self, counts: Counts, visited: usize) {
         self.visited.store(visited, Ordering::Relaxed);
-        let values = [
-            counts.matched,
-            counts.written,
-            counts.waiting,
-            counts.refused,
-        ];
-        for (cell, value) in self.counts.iter().zip(values) {
-            cell.store(value, Ordering::Relaxed);
-        }
+        *lock(&self.counts) = counts;
     }
 
     /// Members visited so far, also those whom the push was not for.
@@ -108,14 +101,7 @@ impl Progress {
 
     /// The counts so far.
     pub fn counts(&self) -> Counts {
-        let [matched, written, waiting, refused] =
-            [0, 1, 2, 3].map(|index: usize| self.counts[index].load(Ordering::Relaxed));
-        Counts {
-            matched,
-            written,
-            waiting,
-            refused,
-        }
+        *lock(&self.counts)
     }
 }
 

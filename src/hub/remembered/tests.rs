@@ -130,3 +130,28 @@ fn nothing_waits_behind_a_job_that_runs_for_long() {
     remembered.sweep(89);
     assert!(remembered.is_empty());
 }
+
+/// A repeat may ask while the job notes its next step: never half of one.
+#[test]
+fn the_counts_of_one_moment_are_told_together() {
+    let progress = Progress::default();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for written in 0..200_000 {
+                let counts = Counts {
+                    matched: 2 * written,
+                    written,
+                    waiting: written,
+                    refused: 0,
+                };
+                progress.set(counts, 0);
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        while !is_over.load(Ordering::Relaxed) {
+            let counts = progress.counts();
+            assert_eq!(counts.matched, counts.written + counts.waiting);
+        }
+    });
+}
