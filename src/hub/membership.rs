@@ -127,6 +127,10 @@ impl Hub {
         if !inner.is_attached() {
             return false;
         }
+        // Also where it is cut for it.
+        if let Some(user) = inner.user() {
+            self.devices.take_away(user, Some(session.device()), group);
+        }
         let lane = self.registry.find(Scope::Group, group);
         let place = lane.and_then(|lane| {
             inner
@@ -148,9 +152,6 @@ impl Hub {
                 self.close_locked(session, &mut inner, self.slow(TOO_MANY_DEPARTED));
                 return true;
             }
-        }
-        if let Some(user) = inner.user() {
-            self.devices.take_away(user, Some(session.device()), group);
         }
         self.answer_locked(session, &mut inner, &GatewayFrame::Left { group });
         place.is_some()

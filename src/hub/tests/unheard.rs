@@ -124,26 +124,32 @@ fn what_a_spread_has_skipped_is_not_answered_as_written() {
     assert_eq!(bench.deliveries(Outcome::Skipped), 1);
 }
 
+/// Ada, to whom the first of two messages has been sent, and the second not before she says so.
+fn replaying(bench: &Bench) -> Arc<Session<Choosy>> {
+    bench.keep_for(&[ADA]);
+    bench.keep_for(&[ADA]);
+    let attach = Attach {
+        resume: from_the_oldest(),
+        ..ada()
+    };
+    let client = bench.attach_choosy(&attach, Choosy::new(1, 100));
+    bench.hub.pump(&*client, &mut bench.cx());
+    client
+}
+
 /// Each may be what an exception of something ahead of it names.
 #[test]
 fn who_is_behind_and_changes_its_topics_all_the_time_is_cut() {
     for is_group in [false, true] {
         let bench = Bench::new(options());
-        bench.keep_for(&[ADA]);
-        bench.keep_for(&[ADA]);
-        let attach = Attach {
-            resume: from_the_oldest(),
-            ..ada()
-        };
-        let client = bench.attach_choosy(&attach, Choosy::new(1, 100));
-        bench.hub.pump(&*client, &mut bench.cx());
+        let client = replaying(&bench);
         let member: Arc<Session> = Arc::clone(&client) as _;
         let mut changes = 0;
         while client.poll_wants(Waker::noop()).closing.is_none() && changes < 100_000 {
             // Something comes in between, or there is nothing to note.
             bench.append(&[Target::User("bob")], b"");
             if is_group {
-                let _ = bench.hub.join(&member, "room");
+                let _ = bench.hub.give(&member, "room");
                 bench.append(&[Target::Group("room")], b"");
                 bench.hub.leave(&member, "room", &mut bench.cx());
             } else {
@@ -155,20 +161,16 @@ fn who_is_behind_and_changes_its_topics_all_the_time_is_cut() {
         }
         assert!((100..100_000).contains(&changes), "{changes}");
         assert_eq!(bench.hub.sessions(), 0);
+        let _back = bench.attach_choosy(&ada(), Choosy::new(1, 100));
+        let members = bench.hub.presence(Target::Group("room"));
+        assert_eq!(members, 0, "it has left before it was cut");
     }
 }
 
 #[test]
 fn changes_without_anything_between_are_not_noted() {
     let bench = Bench::new(options());
-    bench.keep_for(&[ADA]);
-    bench.keep_for(&[ADA]);
-    let attach = Attach {
-        resume: from_the_oldest(),
-        ..ada()
-    };
-    let client = bench.attach_choosy(&attach, Choosy::new(1, 100));
-    bench.hub.pump(&*client, &mut bench.cx());
+    let client = replaying(&bench);
     for _ in 0..100_000 {
         bench.hub.mute(&*client, Scope::All, &mut bench.cx());
         bench.hub.unmute(&*client, Scope::All);
