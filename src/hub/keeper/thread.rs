@@ -124,13 +124,12 @@ impl Thread {
         }
         let began = monotonic();
         while self.syncing.is_some() {
-            match received.recv_timeout(TICK) {
-                Ok(Item::Synced(synced)) => self.end_sync(synced),
-                Err(RecvTimeoutError::Timeout) if since(began) >= SYNC_AT_END => {
-                    let error = "the disk does not end a sync";
-                    return error!(target: "pushgate", error, "{NOT_CLOSED}");
-                }
-                _ => {}
+            if since(began) >= SYNC_AT_END {
+                let error = "the disk does not end a sync";
+                return error!(target: "pushgate", error, "{NOT_CLOSED}");
+            }
+            if let Ok(Item::Synced(synced)) = received.recv_timeout(TICK) {
+                self.end_sync(synced);
             }
         }
         self.finish_purge();
