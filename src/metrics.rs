@@ -353,7 +353,12 @@ impl Metrics {
 
     /// Counts `n` deliveries.
     pub fn deliveries(&self, outcome: Outcome, n: u64) {
-        self.deliveries.at(outcome as usize).inc_by(n);
+        self.deliveries_that(outcome).inc_by(n);
+    }
+
+    /// Deliveries that came to this.
+    pub fn deliveries_that(&self, outcome: Outcome) -> &IntCounter {
+        self.deliveries.at(outcome as usize)
     }
 
     /// Counts a message that is kept no longer.

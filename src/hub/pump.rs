@@ -81,12 +81,19 @@ impl Pump {
 
     /// Merges the counts so far.
     pub fn merge(&mut self, metrics: &Metrics) {
-        metrics.deliveries(Outcome::Written, std::mem::take(&mut self.written));
-        metrics.replayed.inc_by(std::mem::take(&mut self.replayed));
-        let received = std::mem::take(&mut self.received);
-        metrics.datagrams_received.inc_by(received);
-        let done = metrics.requests_that(Op::Push, Status::Done);
-        done.inc_by(std::mem::take(&mut self.pushed));
+        let pushed = metrics.requests_that(Op::Push, Status::Done);
+        let written = metrics.deliveries_that(Outcome::Written);
+        // Each is a line of memory that all threads write to: most callers have one, or none.
+        for (counter, count) in [
+            (written, &mut self.written),
+            (&metrics.replayed, &mut self.replayed),
+            (&metrics.datagrams_received, &mut self.received),
+            (pushed, &mut self.pushed),
+        ] {
+            if *count > 0 {
+                counter.inc_by(std::mem::take(count));
+            }
+        }
         for histogram in [&self.latency, &self.skew, &self.took]
             .into_iter()
             .flatten()

@@ -174,10 +174,9 @@ fn write_some(stream: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         [one] => rustix::net::send(stream, one, flags),
         many => rustix::io::writev(stream, many),
     };
-    match (written, parts) {
-        (Err(Errno::WOULDBLOCK | Errno::INTR), [one]) => stream.try_write(one),
-        (Err(Errno::WOULDBLOCK | Errno::INTR), many) => stream.try_write_vectored(many),
-        (written, _) => Ok(written?),
+    match written {
+        Err(Errno::WOULDBLOCK | Errno::INTR) => stream.try_write_vectored(parts),
+        written => Ok(written?),
     }
 }
 
