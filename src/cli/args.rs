@@ -36,9 +36,8 @@ pub(super) struct SenderArgs {
 /// As which service a command asks.
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
-    /// Ask as the service with the key of this id (1 to 4294967295), and sign with it; without a
-    /// key nothing is signed, which a gateway takes only from its own machine and only while it has
-    /// no keys
+    /// Ask as the service with the key of this id (1 to 4294967295), and sign with it [default:
+    /// nothing is signed]
     #[arg(
         long,
         value_name = "N",

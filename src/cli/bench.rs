@@ -74,8 +74,7 @@ Examples:
   pushgate bench amid --clients 15000
   pushgate bench isolation --clients 2000 --stalled 5
   pushgate bench isolation --storm 100000 --storm-mix
-  pushgate bench idle --clients 15000 --seconds 70
-  pushgate bench idle --clients 15000 --jwt
+  pushgate bench idle --clients 15000 --jwt --seconds 70
   pushgate bench storm --clients 15000
   pushgate bench resume --clients 5000
   pushgate bench unicast --to 127.0.0.1:7400 --key-id 7 --key-file keys/7 --server-pid 4711
@@ -181,7 +180,7 @@ pub(super) struct Bench {
     #[arg(long, conflicts_with = "groups")]
     ws: bool,
     /// In idle, every client shows a JSON Web Token of its own instead of its name
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long, conflicts_with_all = ["to", "mqtt"])]
     jwt: bool,
     /// Measure the bare loop beside the gateway: in broadcast, burst, unicast and churn
     #[arg(long)]
@@ -200,7 +199,8 @@ enum Mode {
     Burst,
     /// Signed pushes to one user each, answered; the loop: recvfrom, write, sendto
     Unicast,
-    /// Clients that connect, say HELLO, get WELCOME, and leave; the loop: accept, read, write
+    /// Clients that come (HELLO, WELCOME) and leave; and only come, up to 3000 of them at once; the
+    /// loop: accept, read, write, and read, close
     Churn,
     /// Resident bytes a connection, and the CPU time of quiet seconds with their heartbeats
     Idle,

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::parser::Parser;
 use super::recorder::{Recorder, nanos};
-use super::{crowd, load, web};
-use crate::wire::frame::{ClientFrame, LENGTH_BYTES, WELCOME};
+use super::speech::Speech;
+use super::{crowd, load};
+use crate::wire::frame::WELCOME;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ pub(super) struct Host {
     pub(super) server: SocketAddr,
     /// The source addresses of the visitors.
     pub(super) network: u8,
-    pub(super) is_web: bool,
+    pub(super) speech: Speech,
 }
 
 /// Those who have come and not left.
@@ -73,20 +73,14 @@ impl Visitors {
             let stream = crowd::connect(host.server, host.network, visit);
             let mut stream = stream.context("a visitor")?;
             stream.set_read_timeout(Some(ANSWER))?;
+            stream.set_write_timeout(Some(ANSWER))?;
             bytes.clear();
             load::hello(visit, &[], &mut bytes);
-            if host.is_web {
-                bytes = web::opening(&bytes);
-            }
-            stream.write_all(&bytes)?;
+            stream.write_all(&host.speech.opening(&bytes)?)?;
             coming.push((start, stream));
         }
         for (start, mut stream) in coming {
-            let welcome = match host.is_web {
-                true => greeted_web(&mut stream),
-                false => greeted(&mut stream),
-            };
-            self.missed += u64::from(!welcome);
+            self.missed += u64::from(!greeted(&mut stream, host.speech));
             if let Some(recorder) = &mut recorder {
                 let took = nanos(start.elapsed()).max(1);
                 recorder.messages.saturating_record(took);
@@ -98,11 +92,7 @@ impl Visitors {
 
     /// All of them leave; how many had got no session.
     pub(super) fn leave(self, host: Host) -> anyhow::Result<u64> {
-        let mut bye = Vec::new();
-        ClientFrame::Bye.encode(&mut bye);
-        if host.is_web {
-            bye = web::message(&bye);
-        }
+        let bye = host.speech.bye();
         for mut stream in &self.streams {
             // Whoever was turned away may find nobody to say it to.
             if let Err(error) = stream.write_all(&bye)
@@ -112,20 +102,17 @@ impl Visitors {
             }
         }
         // The server ends its side as well; for all of them together, not one after the other.
+        let began = Instant::now();
         for mut stream in &self.streams {
+            anyhow::ensure!(began.elapsed() < ANSWER, "the server does not end its side");
             while stream.read(&mut [0; 256]).is_ok_and(|count| count != 0) {}
         }
         Ok(self.missed)
     }
 }
 
-fn greeted(stream: &mut TcpStream) -> bool {
-    let mut head = [0; LENGTH_BYTES + 1];
-    stream.read_exact(&mut head).is_ok() && head[LENGTH_BYTES] == WELCOME
-}
-
-fn greeted_web(stream: &mut TcpStream) -> bool {
-    let (mut parser, mut chunk, mut welcome) = (Parser::web(), [0; 512], false);
+fn greeted(stream: &mut TcpStream, speech: Speech) -> bool {
+    let (mut parser, mut chunk, mut welcome) = (speech.parser(), [0; 512], false);
     while !welcome {
         let Ok(count @ 1..) = stream.read(&mut chunk) else {
             return false;

@@ -1,5 +1,5 @@
-//! The cryptography of jsonwebtoken, by ring, which signs the datagrams too: one library of it in
-//! the process.
+//! The cryptography of jsonwebtoken, by ring, which TLS has too: of its own backends neither is one
+//! that the process has already.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};

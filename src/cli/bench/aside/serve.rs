@@ -15,6 +15,7 @@ use super::super::load::{self, Cost, FloorLoad, GatewayLoad};
 use super::super::recorder::Recorder;
 use super::super::rig::secret;
 use super::super::rival::{RivalLoad, RivalServer};
+use super::super::speech::Speech;
 use super::super::visits::{Host, Visitors, visits};
 use super::super::{LOOP, machine};
 use super::orders::pairs;
@@ -81,9 +82,9 @@ fn visited(
     let host = Host {
         server: load.floor.native,
         network: machine::LOOP_NETWORK,
-        is_web: false,
+        speech: Speech::Native,
     };
-    let mut visitors = Visitors::default();
+    let (mut visitors, mut missed) = (Visitors::default(), 0);
     let mut cost = load.measured(|load| match stay {
         true => {
             load.floor.churn(count, count)?;
@@ -92,15 +93,16 @@ fn visited(
         }
         false => {
             load.floor.churn(count, window)?;
-            visits(host, count, window, None)?;
+            missed = visits(host, count, window, None)?;
             load.floor.wait()
         }
     })?;
     if stay {
-        visitors.leave(host)?;
+        missed = visitors.leave(host)?;
         load.floor.wait()?;
     }
-    cost.deliveries = count as u64;
+    cost.missed = missed;
+    cost.deliveries = count as u64 - missed;
     Ok(cost)
 }
 

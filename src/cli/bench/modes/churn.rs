@@ -14,7 +14,10 @@ use crate::cli::exit::Failure;
 
 /// Visits of a round.
 const VISITS: usize = 4_000;
-/// The loop's visits are so many times more: they cost few of the kernel's ticks.
+/// Those who stay are there all at once, and each takes a descriptor: so many are enough to be
+/// measured.
+const STAY_MAX: usize = 3_000;
+/// The loop's visits are so many times more: where only the kernel's ticks tell, they cost few.
 const CHEAPER: usize = 5;
 /// Descriptors of a process that are no visitors.
 const DESCRIPTORS_BESIDE: u64 = 256;
@@ -24,8 +27,9 @@ const TAIL: Duration = Duration::from_millis(50);
 pub(in super::super) fn churn(bench: &Bench) -> Result<(Report, u64), Failure> {
     let count = bench.messages(VISITS);
     let window = bench.window;
-    // Those who stay are there all at once; the servers inherit it.
-    machine::raise_descriptor_limit(count as u64 + DESCRIPTORS_BESIDE)?;
+    let staying = count.min(STAY_MAX);
+    // The servers inherit it.
+    machine::raise_descriptor_limit(staying as u64 + DESCRIPTORS_BESIDE)?;
     let mut rig = Rig::start(bench, 0)?;
     let visit = Order::Visits {
         count: CHEAPER * count,
@@ -33,27 +37,27 @@ pub(in super::super) fn churn(bench: &Bench) -> Result<(Report, u64), Failure> {
         stay: false,
     };
     let stay = Order::Visits {
-        count,
+        count: staying,
         window,
         stay: true,
     };
     let host = Host {
         server: rig.native,
         network: 0,
-        is_web: bench.ws,
+        speech: bench.speech(),
     };
     let looped = |rig: &mut Rig, _: &mut Recorder| rig.floor(&visit);
     let loop_came = |rig: &mut Rig, _: &mut Recorder| rig.floor(&stay);
     let came = |rig: &mut Rig, _: &mut Recorder| {
         let mut visitors = Visitors::default();
         let mut cost = rig.load.measured(|_| {
-            visitors = Visitors::all(host, count, window)?;
+            visitors = Visitors::all(host, staying, window)?;
             std::thread::sleep(TAIL);
             Ok(0)
         })?;
         cost.missed = visitors.leave(host)?;
         std::thread::sleep(TAIL);
-        cost.deliveries = count as u64 - cost.missed;
+        cost.deliveries = staying as u64 - cost.missed;
         Ok(cost)
     };
     let visited = |rig: &mut Rig, recorder: &mut Recorder| {
